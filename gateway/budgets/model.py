@@ -1,0 +1,147 @@
+"""The words of budgets: limits, the windows they run over, and the life of a hold.
+
+All amounts are integer microcredits, all instants integer microseconds since the epoch (`_us`) as Redis tells
+them; windows are half-open intervals [start_us, end_us).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Scope(StrEnum):
+    ORG = "org"
+    TEAM = "team"
+    USER = "user"
+    KEY = "key"
+
+
+class Window(StrEnum):
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """How far and how long a limit may be passed, once per window."""
+
+    percent: int
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One spending limit. Its identity is (scope, scope_id, window, operation, model); the amount may change."""
+
+    scope: Scope
+    scope_id: str
+    window: Window
+    amount: int
+    """Microcredits."""
+    operation: str | None = None
+    model: str | None = None
+    grace: Grace | None = None
+    enforce: bool = True
+    """False: shadow mode; what it would have refused is counted, nothing is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is spending: the chain of scopes above one key."""
+
+    org: str
+    team: str | None
+    user: str | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one request wants held: ``fixed`` in any case, and between ``least`` and ``most`` on top of it."""
+
+    request_id: str
+    subject: Subject
+    operation: str
+    model: str
+    fixed: int
+    least: int
+    most: int
+    admission: bytes
+    """The JSON of the admission half of the usage event (`gateway.ledger.event.Admission`), so that whoever
+    finds the hold orphaned can still write a complete row."""
+    requests_per_minute: int | None = None
+    open_calls_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A hold that was taken."""
+
+    request_id: str
+    amount: int
+    """Microcredits held: fixed + something between least and most."""
+    started_at_us: int
+    """Redis TIME at admission: fixes the windows charged and is part of the row's key."""
+    remaining: int | None
+    """What the tightest enforced limit or balance has left after this hold; None: nothing limits this call."""
+    grace: tuple[str, ...] = ()
+    """Limits that only let this through because their grace runs."""
+    shadow: tuple[str, ...] = ()
+    """Shadow limits that would have refused this."""
+
+
+class State(StrEnum):
+    """held -> settled | released | reaped; nothing else, ever."""
+
+    HELD = "held"
+    SETTLED = "settled"
+    RELEASED = "released"
+    REAPED = "reaped"
+
+
+class Outcome(StrEnum):
+    """What a resolving call found."""
+
+    DONE = "done"
+    DUPLICATE = "duplicate"
+    """Already resolved before; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    outcome: Outcome
+    remaining: int | None
+    """As in `Grant.remaining`, after the settle; None when nothing limits the call."""
+
+
+class Holds(Protocol):
+    """The budget store. One behaviour suite runs over every implementation.
+
+    If the store is down every method raises `gateway.errors.StoreUnavailable`. `hold` raises the refusals of
+    `gateway.errors` (`BudgetExceeded`, `BalanceExhausted`, `BudgetContended`, `RateLimited`,
+    `TooManyOpenCalls`, `RevokedKey`) with a message that names limit, scope, amount and reset time.
+    """
+
+    async def hold(self, ask: Ask) -> Grant:
+        """Check every limit that applies and take every hold, or none. Idempotent by request id."""
+
+    async def settle(self, grant: Grant, ask: Ask, cost: int, result: bytes) -> Settled:
+        """Replace the hold by ``cost`` in every counter and put the usage event on the stream, in one call.
+
+        ``result`` is the JSON of `gateway.ledger.event.Result`. Idempotent: a second settle, or one after the
+        reaper, changes nothing and says `DUPLICATE`.
+        """
+
+    async def release(self, request_id: str, org: str) -> Outcome:
+        """Give a hold back whose request was never forwarded. No usage event, no charge."""
+
+    async def renew(self, holds: Sequence[tuple[str, str]]) -> set[str]:
+        """Push the deadlines of (org, request_id) out; returns the ids that no longer exist."""
+
+    async def reap(self, limit: int = 100) -> int:
+        """Settle at the held amount what has outlived its deadline; returns how many."""

@@ -1,0 +1,77 @@
+"""The usage event: the record of one admitted request, in the two halves in which it comes to be known.
+
+`Admission` is known when the hold is taken and travels with it; `Result` is known at settlement. In Redis they
+are two JSON documents in one stream entry; in Postgres one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    request_id: str
+    org_id: str
+    team_id: str | None
+    user_id: str | None
+    key_id: str
+    provider: str
+    """The provider's name in the configuration."""
+    model: str
+    operation: str
+    route: str
+    streamed: bool
+    gateway_id: str
+    conversation_id: str | None = None
+    end_user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return orjson.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Counts are inclusive, as in the `usage` view; ``buckets`` keeps the exclusive ones that were not zero."""
+
+    finished_at_us: int
+    usage_source: str
+    """provider | counted | bound | none"""
+    status: str
+    """ok | upstream_error | client_gone | cut | reaped | pending"""
+    upstream_status: int | None = None
+    model_served: str | None = None
+    tier: str | None = None
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    buckets: Mapping[str, int] = field(default_factory=dict)
+    cost_femtousd: int = 0
+    """Before markup, as priced here (or as the provider reported it, where it does)."""
+    held_microcredits: int = 0
+    price_ref: str | None = None
+    """Which price was used: catalogue or override, model matched, effective date."""
+    provider_request_id: str | None = None
+    first_byte_ms: int | None = None
+    flags: tuple[str, ...] = ()
+    """Remarks that someone should be able to find: overrun, unpriced_unit, unknown_tier, clamped, grace, shadow..."""
+
+    def to_json(self) -> bytes:
+        return orjson.dumps(asdict(self))
+
+
+# The stream entry that settle (or the reaper) writes, field by field:
+#   id  request_id
+#   t   started_at, microseconds since the epoch (Redis TIME at admission)
+#   f   finished_at, microseconds, by Redis TIME
+#   n   sequence number of the settlement within its partition
+#   c   credits charged, microcredits
+#   a   Admission as JSON
+#   r   Result as JSON; empty when the reaper wrote the entry (source `bound`, status `reaped`)
+STREAM_FIELDS = ("id", "t", "f", "n", "c", "a", "r")

@@ -1,0 +1,58 @@
+"""What metering learned from one reply.
+
+Readers are sans-I/O: bytes in any split, one `Reading` out. The same bytes give the same reading however they
+were cut. A reader never raises on what a provider sends: what it cannot read it leaves out and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pricing.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reply said of itself, when it ended or was cut."""
+
+    usage: Usage | None = None
+    """As the provider reported it; None: it reported none (or not enough of it)."""
+    input_only: bool = False
+    """``usage`` holds only the input side (a stream cut after its first usage report)."""
+    passes: tuple[tuple[str, Usage], ...] = ()
+    """Further billed passes of other models: (model, usage) each (Anthropic's iterations)."""
+    model: str | None = None
+    """The model that the reply names."""
+    tier: str | None = None
+    """The service tier that was served, which is the one billed."""
+    provider_request_id: str | None = None
+    """The provider's id for the generation (``id`` / ``responseId``)."""
+    text: str = ""
+    """Generated text that was received, for counting where no usage was reported."""
+    images: int = 0
+    """Generated images received (for image routes that report no usage)."""
+    cost_femtousd: int | None = None
+    """What the provider itself says that it charged (OpenRouter's ``cost``)."""
+    complete: bool = False
+    """The reply reached its own end marker (or the end of its JSON document)."""
+    failed: bool = False
+    """The reply carries the provider's error instead of, or after, output."""
+
+
+class UsageReader(Protocol):
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the (decoded) body. Cheap: parsing is put off to segments."""
+
+    def finish(self) -> Reading:
+        """What was learned so far. May be called at any point, and again."""
+
+
+class UsageFilter(Protocol):
+    """Removes the usage event that the gateway asked for and the client did not."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes that may go to the client now; an incomplete event is held back."""
+
+    def flush(self) -> bytes:
+        """What is still held back when the stream ends."""

@@ -1,0 +1,90 @@
+"""What one request used, in buckets that never overlap.
+
+Providers report overlapping counts (cached tokens inside or beside the input, reasoning inside or beside the
+output). A reader turns them into these exclusive buckets once, so that a price per bucket is a plain dot product
+and nothing can be charged twice. Inclusive totals, as people and the `usage` view know them, are properties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+
+class NegativeUsage(ValueError):
+    """A count came out below zero: what the provider reported contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts by bucket; all exclusive, all integers >= 0.
+
+    ``*_tokens`` are tokens, ``*_ms`` milliseconds, ``images`` counts by "quality size" (e.g. "hd 1024x1024").
+    ``cache_write`` is the provider's default time to live (Anthropic 5 min, OpenAI 30 min).
+    """
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    cache_write_12h: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    input_video: int = 0
+    cache_read_audio: int = 0
+    cache_read_image: int = 0
+    output: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    requests: int = 0
+    web_searches: int = 0
+    characters: int = 0
+    audio_ms: int = 0
+    video_ms: int = 0
+    pages: int = 0
+    search_units: int = 0
+    images: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in COUNTS:
+            if getattr(self, name) < 0:
+                raise NegativeUsage(f"{name} is {getattr(self, name)}")
+
+    @property
+    def input_tokens(self) -> int:
+        """All tokens read, cached and written ones included."""
+        return (
+            self.input
+            + self.input_audio
+            + self.input_image
+            + self.input_video
+            + self.cached_input_tokens
+            + self.cache_write_tokens
+        )
+
+    @property
+    def cached_input_tokens(self) -> int:
+        return self.cache_read + self.cache_read_audio + self.cache_read_image
+
+    @property
+    def cache_write_tokens(self) -> int:
+        return self.cache_write + self.cache_write_1h + self.cache_write_12h
+
+    @property
+    def output_tokens(self) -> int:
+        """All tokens produced, reasoning included."""
+        return self.output + self.reasoning + self.output_audio + self.output_image
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return self.reasoning
+
+    def __add__(self, other: Usage) -> Usage:
+        images: dict[str, int] = dict(self.images)
+        for name, count in other.images:
+            images[name] = images.get(name, 0) + count
+        summed = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
+        return replace(self, **summed, images=tuple(sorted(images.items())))
+
+
+COUNTS: tuple[str, ...] = tuple(f.name for f in fields(Usage) if f.name != "images")
