@@ -1,0 +1,130 @@
+"""Content-encodings. Request bodies are decoded under a bound, replies only to read along.
+
+Clients may send gzip, deflate, br or zstd (some SDKs do). Output is taken in pieces of a bounded size, so that a
+decompression bomb is refused after at most one piece over the bound, whatever it would have grown to.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+
+import brotli
+import zstandard
+
+from gateway.errors import BadRequest, BodyTooLarge, UnsupportedEncoding
+
+PIECE_BYTES = 256 * 1024
+ZSTD_WINDOW_BYTES_MAX = 1 << 27
+"""128 MiB: the most that the zstd command asks of a decoder by default."""
+
+_CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, EOFError)
+
+
+def decode_body(encoding: str, body: bytes, bytes_max: int) -> bytes:
+    """``body`` without its content-encoding.
+
+    Raises `UnsupportedEncoding`, `BadRequest` (not what the header says, or cut short) and `BodyTooLarge`.
+    """
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return body
+    codec = _CODECS.get(name)
+    if codec is None:
+        raise UnsupportedEncoding(
+            f"content-encoding: {name[:40]!r} is not supported; send gzip, deflate, br, zstd, or leave the body as it is."
+        )
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for piece in codec(body):
+            size += len(piece)
+            if size > bytes_max:
+                raise BodyTooLarge(f"The {name} body decodes to more than the {bytes_max} bytes accepted here.")
+            pieces.append(piece)
+    except _CORRUPT as error:
+        raise BadRequest(f"The body is not whole and valid {name}, as its content-encoding header says.") from error
+    return b"".join(pieces)
+
+
+class ReplyDecoder:
+    """Reads along with a compressed reply. Never raises: what cannot be decoded is left out."""
+
+    __slots__ = ("_decode",)
+
+    def __init__(self, encoding: bytes) -> None:
+        name = encoding.strip().lower()
+        self._decode: Callable[[bytes], bytes] | None
+        if name in (b"gzip", b"x-gzip", b"deflate"):
+            self._decode = zlib.decompressobj(47).decompress
+        elif name == b"br":
+            self._decode = brotli.Decompressor().process
+        elif name == b"zstd":
+            self._decode = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX).decompressobj().decompress
+        else:
+            self._decode = None
+
+    def feed(self, data: bytes) -> bytes:
+        if self._decode is None:
+            return b""
+        try:
+            return self._decode(data)
+        except _CORRUPT:
+            self._decode = None
+            return b""
+
+
+def _inflate(window_bits: int) -> Callable[[bytes], Iterator[bytes]]:
+    def pieces(body: bytes) -> Iterator[bytes]:
+        decoder = zlib.decompressobj(window_bits)
+        data = body
+        while not decoder.eof:
+            piece = decoder.decompress(data, PIECE_BYTES)
+            data = decoder.unconsumed_tail
+            if piece:
+                yield piece
+            elif not data:
+                raise EOFError
+        if decoder.unused_data:
+            raise EOFError
+
+    return pieces
+
+
+def _deflate(body: bytes) -> Iterator[bytes]:
+    """RFC 9110 means zlib's format; some senders leave its header out."""
+    wrapped = len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
+    return _inflate(15 if wrapped else -15)(body)
+
+
+def _brotli(body: bytes) -> Iterator[bytes]:
+    decoder = brotli.Decompressor()
+    data = body
+    while not decoder.is_finished():
+        piece = decoder.process(data, output_buffer_limit=PIECE_BYTES)
+        data = b""
+        if piece:
+            yield piece
+        elif decoder.can_accept_more_data() and not decoder.is_finished():
+            raise EOFError
+
+
+def _zstd(body: bytes) -> Iterator[bytes]:
+    params = zstandard.get_frame_parameters(body)
+    decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
+    size = 0
+    with decoder.stream_reader(body, read_across_frames=False) as reader:
+        while piece := reader.read(PIECE_BYTES):
+            size += len(piece)
+            yield piece
+    if params.content_size not in (zstandard.CONTENTSIZE_UNKNOWN, size):
+        raise EOFError
+
+
+_CODECS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
+    "gzip": _inflate(31),
+    "x-gzip": _inflate(31),
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}

@@ -1,0 +1,187 @@
+"""One forwarded request as seen from the provider's side: what has come back, and how it ended.
+
+An exchange is the sink of one upstream connection. While a client listens, bytes go straight from the read
+callback into the client's transport: no task switch, no queue. Metering reads along. When nobody listens any
+more the exchange goes on by itself (drained for its usage) until somebody stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import StrEnum
+
+from gateway.errors import UpstreamError
+from gateway.metering.reading import Reading, UsageFilter, UsageReader
+from gateway.proxy.decoding import ReplyDecoder
+from gateway.proxy.downstream import ClientStream
+from gateway.proxy.upstream import UpstreamConnection
+
+
+class End(StrEnum):
+    """How the provider's side of an exchange ended."""
+
+    COMPLETE = "complete"
+    BROKEN = "broken"
+    """The provider (or the network) gave up after the status line was seen."""
+    LOST = "lost"
+    """It gave up before any status was seen: whether it worked is unknown."""
+    STOPPED = "stopped"
+    """The gateway closed the connection."""
+
+
+class Exchange:
+    """The reply to one request, gathered or relayed."""
+
+    __slots__ = (
+        "_client", "_connection", "_decoder", "_kept", "_loop", "body_bytes", "end", "error", "filter",
+        "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "reader", "status", "wake",
+    )  # fmt: skip
+
+    def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._client: ClientStream | None = None
+        self._decoder: ReplyDecoder | None = None
+        self._kept: list[bytes] = []
+        self.reader = reader
+        self.filter: UsageFilter | None = None
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head_seen = False
+        self.kept_bytes = 0
+        self.body_bytes = 0
+        self.first_byte_at = 0.0
+        self.end: End | None = None
+        self.error: UpstreamError | None = None
+        self.finished: asyncio.Future[None] = self._loop.create_future()
+        self.wake = asyncio.Event()
+        """Set when there is something for the client's task to do: head, enough body, congestion, the end."""
+
+    async def start(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
+        await self._connection.send(head, body, self)
+
+    # ---------------------------------------------------------------- Sink
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.headers = headers
+        self.head_seen = True
+        self.first_byte_at = self._loop.time()
+        for name, value in headers:
+            if name.lower() == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                self._decoder = ReplyDecoder(value)
+        self.wake.set()
+
+    def on_body(self, data: bytes) -> None:
+        self.body_bytes += len(data)
+        plain = data if self._decoder is None else self._decoder.feed(data)
+        if self.reader is not None:
+            self.reader.feed(plain)
+        client = self._client
+        if client is None:
+            self._kept.append(data)
+            self.kept_bytes += len(data)
+            if self.kept_bytes >= KEPT_BYTES_MAX:
+                self._connection.pause_reading()
+            self.wake.set()
+            return
+        if self.filter is not None:
+            data = self.filter.feed(plain)
+        if data and not client.gone:
+            client.write(data)
+            if client.congested:
+                self._connection.pause_reading()
+                self.wake.set()
+
+    def on_end(self) -> None:
+        self._finish(End.COMPLETE)
+
+    def on_failure(self, error: UpstreamError) -> None:
+        self.error = error
+        self._finish(End.BROKEN if self.head_seen else End.LOST)
+
+    # ---------------------------------------------------------------- for the client's task
+
+    @property
+    def decoded(self) -> bool:
+        """The provider compressed its reply although it was asked not to."""
+        return self._decoder is not None
+
+    async def head(self) -> None:
+        """Wait for the status line and headers. Raises the `UpstreamError` if none will come."""
+        while not self.head_seen:
+            if self.error is not None:
+                raise self.error
+            self.wake.clear()
+            await self.wake.wait()
+
+    async def gathered(self, bytes_max: int) -> bytes | None:
+        """The whole body, if it ends within ``bytes_max``; None as soon as it does not (use `relay` then)."""
+        while self.end is None:
+            if self.kept_bytes > bytes_max:
+                return None
+            if self.kept_bytes >= KEPT_BYTES_MAX:
+                return None
+            self.wake.clear()
+            await self.wake.wait()
+        return b"".join(self._kept)
+
+    async def relay(self, client: ClientStream) -> None:
+        """Hand everything to ``client`` as it comes, until the provider's side has ended."""
+        self._client = client
+        kept, self._kept = self._kept, []
+        for data in kept:
+            if self.filter is not None:
+                data = self.filter.feed(data)
+            if data:
+                client.write(data)
+        self._connection.resume_reading()
+        while self.end is None:
+            self.wake.clear()
+            await self.wake.wait()
+            if client.congested:
+                await client.drain()
+                if self.end is None:
+                    self._connection.resume_reading()
+        if self.filter is not None and (rest := self.filter.flush()):
+            client.write(rest)
+
+    def unlisten(self) -> None:
+        """Nobody wants the bytes any more; only the reader still does."""
+        self._client = _NOBODY
+        self._kept = []
+        self.filter = None
+        if self.end is None:
+            self._connection.resume_reading()
+
+    def stop(self) -> None:
+        """Close the provider's connection if the reply has not ended yet."""
+        if self.end is None:
+            self._connection.abort()
+            self._finish(End.STOPPED)
+
+    def reading(self) -> Reading:
+        return self.reader.finish() if self.reader is not None else Reading()
+
+    def _finish(self, end: End) -> None:
+        if self.end is None:
+            self.end = end
+            self.wake.set()
+            if not self.finished.done():
+                self.finished.set_result(None)
+
+
+KEPT_BYTES_MAX = 9 * 1024 * 1024
+"""Bytes kept before a client listens: a little over the largest reply whose charge is shown in its headers."""
+
+
+class _Nobody(ClientStream):
+    """The client that went away."""
+
+    def __init__(self) -> None:
+        self.gone = True
+        self.congested = False
+
+
+_NOBODY = _Nobody()

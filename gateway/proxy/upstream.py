@@ -1,0 +1,314 @@
+"""Connections to one provider: HTTP/1.1 on a bare `asyncio.Protocol`, kept alive, one exchange at a time each.
+
+aiohttp's client is the dear half of a proxy written with it; what a reverse proxy needs of a client is small
+enough to stand here: write a request whose bytes are known, hand over what comes back as it comes. Nothing is
+retried: once a request was written nobody but the provider knows whether it was acted upon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import httptools
+
+from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.settings.config import ProviderSettings
+
+WRITE_SLICE_BYTES = 256 * 1024
+"""Large bodies are handed to the transport in slices, so that TLS never buffers a second copy of the whole."""
+
+HEAD_BYTES_MAX = 256 * 1024
+"""A provider that sends more header bytes than this is broken or hostile."""
+
+
+class UpstreamBroke(UpstreamError):
+    """The provider closed the connection in the middle of its reply."""
+
+    code = "upstream_broke"
+
+
+class Sink(Protocol):
+    """Who listens to one exchange. Called from the event loop's read callback: never wait, never raise."""
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None:
+        """The reply is complete."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """The reply will not be completed. Called at most once, and never after `on_end`."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One TCP (or TLS) connection. `send` starts an exchange; its sink hears of everything that follows."""
+
+    __slots__ = (
+        "_body_parts", "_closed", "_head_bytes", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser",
+        "_pool", "_sink", "_timer", "_until_close", "_writable", "idle_since", "transport",
+    )  # fmt: skip
+
+    def __init__(self, pool: UpstreamPool, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool = pool
+        self._loop = loop
+        self._sink: Sink | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._body_parts: list[bytes] = []
+        self._until_close = False
+        self._closed = False
+        self._writable: asyncio.Future[None] | None = None
+        self._last_read_at = 0.0
+        self._idle_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.idle_since = 0.0
+        self.transport: asyncio.Transport | None = None
+
+    # ---------------------------------------------------------------- the exchange
+
+    async def send(self, head: bytes, body: Sequence[bytes | memoryview], sink: Sink) -> None:
+        """Write one request. Returns when all of it is with the transport, or the reply ended it early."""
+        assert self._sink is None and self.transport is not None
+        self._sink = sink
+        timeouts = self._pool.settings.timeouts
+        self._last_read_at = self._loop.time()
+        self._idle_s = timeouts.first_byte_s
+        self._timer = self._loop.call_later(timeouts.first_byte_s, self._check_silence)
+        body_bytes = sum(len(part) for part in body)
+        if body_bytes <= WRITE_SLICE_BYTES:
+            self.transport.write(b"".join((head, *body)))
+            return
+        self.transport.write(head)
+        for part in body:
+            view = memoryview(part)
+            for start in range(0, len(view), WRITE_SLICE_BYTES):
+                if self._sink is not sink or self._closed:
+                    return
+                self.transport.write(view[start : start + WRITE_SLICE_BYTES])
+                if self._writable is not None:
+                    await self._writable
+
+    def pause_reading(self) -> None:
+        """Let TCP hold the provider back while the client is slow."""
+        if self.transport is not None and not self._closed:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.transport is not None and not self._closed:
+            self._last_read_at = self._loop.time()
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Stop the exchange and the connection at once; the sink hears nothing more."""
+        self._sink = None
+        self._stop_timer()
+        if self.transport is not None:
+            self.transport.abort()
+
+    # ---------------------------------------------------------------- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._sink is None:
+            self.abort()  # nobody asked: bytes of no request must never be read as the reply to the next
+            return
+        self._last_read_at = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(UpstreamError("The provider answered with a protocol upgrade, which was not asked for."))
+            return
+        except httptools.HttpParserError:
+            self._fail(UpstreamBroke("The provider's reply is not valid HTTP."))
+            return
+        if self._body_parts:
+            self._flush_body()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed = True
+        self._stop_timer()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        sink, self._sink = self._sink, None
+        self._pool.forget(self)
+        if sink is None:
+            return
+        if self._until_close and exc is None:
+            sink.on_end()
+        else:
+            sink.on_failure(UpstreamBroke())
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # ---------------------------------------------------------------- httptools
+
+    def on_message_begin(self) -> None:
+        if self._sink is None:
+            self.abort()
+        self._headers = []
+        self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > HEAD_BYTES_MAX:
+            raise httptools.HttpParserCallbackError("header bytes over the bound")
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200 or self._sink is None:
+            return
+        names = {name.lower() for name, _ in self._headers}
+        self._until_close = (
+            b"content-length" not in names and b"transfer-encoding" not in names and status not in (204, 304)
+        )
+        self._idle_s = self._pool.settings.timeouts.idle_s
+        self._sink.on_head(status, self._headers)
+
+    def on_body(self, data: bytes) -> None:
+        self._body_parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:
+            return
+        if self._body_parts:
+            self._flush_body()
+        sink, self._sink = self._sink, None
+        self._stop_timer()
+        keep = self._parser.should_keep_alive() and not self._closed and self._writable is None
+        self._until_close = False
+        if keep and sink is not None:
+            self._pool.put_back(self)
+        elif self.transport is not None:
+            self.transport.close()
+        if sink is not None:
+            sink.on_end()
+
+    # ---------------------------------------------------------------- inside
+
+    def _flush_body(self) -> None:
+        parts, self._body_parts = self._body_parts, []
+        if self._sink is not None:
+            self._sink.on_body(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _fail(self, error: UpstreamError) -> None:
+        sink, self._sink = self._sink, None
+        self._stop_timer()
+        if self.transport is not None:
+            self.transport.abort()
+        if sink is not None:
+            sink.on_failure(error)
+
+    def _check_silence(self) -> None:
+        """One lazy timer per exchange: re-armed when it fires, never per chunk."""
+        left_s = self._last_read_at + self._idle_s - self._loop.time()
+        if left_s <= 0:
+            self._fail(UpstreamTimeout(f"The provider was silent for {self._idle_s:g} s."))
+        else:
+            self._timer = self._loop.call_later(left_s, self._check_silence)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class UpstreamPool:
+    """Keep-alive connections to one provider. Bounded: past ``connections_max`` callers wait their turn."""
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        url = urlsplit(settings.base_url)
+        assert url.hostname is not None
+        self.settings = settings
+        self.host = url.hostname
+        self.port = url.port or (443 if url.scheme == "https" else 80)
+        self.prefix = url.path
+        self.host_header = url.netloc.encode("ascii")
+        self._tls = _tls_context(settings) if url.scheme == "https" else None
+        self._idle: deque[UpstreamConnection] = deque()
+        self._open: set[UpstreamConnection] = set()
+        self._room = asyncio.Semaphore(settings.connections_max)
+        self._closed = False
+
+    async def acquire(self) -> UpstreamConnection:
+        """A connection that is ready to `send`. Raises `UpstreamError` or `UpstreamTimeout`."""
+        loop = asyncio.get_running_loop()
+        while self._idle:
+            connection = self._idle.pop()
+            transport = connection.transport
+            if transport is None or transport.is_closing():
+                continue
+            if loop.time() - connection.idle_since > self.settings.keepalive_s:
+                transport.close()
+                continue
+            return connection
+        try:
+            async with asyncio.timeout(self.settings.timeouts.connect_s):
+                await self._room.acquire()
+                try:
+                    return await self._connect(loop)
+                except BaseException:
+                    self._room.release()
+                    raise
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"No connection to the provider within {self.settings.timeouts.connect_s:g} s.") from error
+        except ssl.SSLError as error:
+            raise UpstreamError("The provider's TLS certificate was not accepted.") from error
+        except OSError as error:
+            raise UpstreamError("The provider could not be reached.") from error
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> UpstreamConnection:
+        _, connection = await loop.create_connection(
+            lambda: UpstreamConnection(self, loop),
+            self.host,
+            self.port,
+            ssl=self._tls,
+            server_hostname=self.host if self._tls else None,
+        )
+        self._open.add(connection)
+        return connection
+
+    def put_back(self, connection: UpstreamConnection) -> None:
+        if self._closed and connection.transport is not None:
+            connection.transport.close()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        if connection in self._open:
+            self._open.discard(connection)
+            self._room.release()
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest as it falls idle."""
+        self._closed = True
+        while self._idle:
+            transport = self._idle.pop().transport
+            if transport is not None:
+                transport.close()
+
+
+def _tls_context(settings: ProviderSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
