@@ -83,7 +83,7 @@ def _inflate(window_bits: int) -> Callable[[bytes], Iterator[bytes]]:
             data = decoder.unconsumed_tail
             if piece:
                 yield piece
-            elif not data:
+            elif not data and not decoder.eof:
                 raise EOFError
         if decoder.unused_data:
             raise EOFError

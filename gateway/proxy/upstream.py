@@ -77,10 +77,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Write one request. Returns when all of it is with the transport, or the reply ended it early."""
         assert self._sink is None and self.transport is not None
         self._sink = sink
-        timeouts = self._pool.settings.timeouts
         self._last_read_at = self._loop.time()
-        self._idle_s = timeouts.first_byte_s
-        self._timer = self._loop.call_later(timeouts.first_byte_s, self._check_silence)
+        self._watch(self._pool.settings.timeouts.first_byte_s)
         body_bytes = sum(len(part) for part in body)
         if body_bytes <= WRITE_SLICE_BYTES:
             self.transport.write(b"".join((head, *body)))
@@ -181,7 +179,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = (
             b"content-length" not in names and b"transfer-encoding" not in names and status not in (204, 304)
         )
-        self._idle_s = self._pool.settings.timeouts.idle_s
+        self._watch(self._pool.settings.timeouts.idle_s)
         self._sink.on_head(status, self._headers)
 
     def on_body(self, data: bytes) -> None:
@@ -218,8 +216,13 @@ class UpstreamConnection(asyncio.Protocol):
         if sink is not None:
             sink.on_failure(error)
 
+    def _watch(self, silence_s: float) -> None:
+        self._stop_timer()
+        self._idle_s = silence_s
+        self._timer = self._loop.call_later(silence_s, self._check_silence)
+
     def _check_silence(self) -> None:
-        """One lazy timer per exchange: re-armed when it fires, never per chunk."""
+        """The timer is re-armed when it fires, never per chunk."""
         left_s = self._last_read_at + self._idle_s - self._loop.time()
         if left_s <= 0:
             self._fail(UpstreamTimeout(f"The provider was silent for {self._idle_s:g} s."))

@@ -1,0 +1,120 @@
+"""Taking in a client's request: its body under bounds, its attribution headers, the headers that go on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout
+from gateway.proxy.decoding import decode_body
+
+OFF_LOOP_BYTES = 256 * 1024
+"""Work on bodies larger than this is done in a thread, so that no other request waits for it."""
+
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+     b"trailer", b"transfer-encoding", b"upgrade"}
+)  # fmt: skip
+"""RFC 9110 section 7.6.1: these belong to one connection."""
+
+NOT_FORWARDED = HOP_BY_HOP | {
+    b"host", b"content-length", b"content-encoding", b"accept-encoding", b"expect",
+    b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key",
+}  # fmt: skip
+"""Hop-by-hop, rewritten by the gateway, or carrying the client's key."""
+
+ID_CHARS_MAX = 256
+TAGS_MAX = 32
+_TAG = re.compile(r"[^\s=,\x00-\x1f][^=,\x00-\x1f]{0,63}")
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) -> bytes:
+    """The request body, decoded. Raises `BodyTooLarge`, `RequestTimeout`, `BadRequest`, `UnsupportedEncoding`."""
+    declared = request.content_length
+    if declared is not None and declared > bytes_max:
+        raise BodyTooLarge(f"The body is {declared} bytes; {bytes_max} are accepted here.")
+    pieces: list[bytes] = []
+    size = 0
+    content = request.content
+    try:
+        while not content.at_eof():
+            async with asyncio.timeout(timeout_s):
+                piece = await content.readany()
+            size += len(piece)
+            if size > bytes_max:
+                raise BodyTooLarge(f"The body is larger than the {bytes_max} bytes accepted here.")
+            pieces.append(piece)
+    except TimeoutError as error:
+        raise RequestTimeout(f"The body stalled: nothing arrived for {timeout_s:g} s.") from error
+    except web.RequestPayloadError as error:
+        raise BadRequest("The body does not arrive as its transfer-encoding or content-length says.") from error
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    encoding = request.headers.get("content-encoding")
+    if not encoding:
+        return body
+    pieces.clear()
+    return await asyncio.to_thread(decode_body, encoding, body, bytes_max)
+
+
+def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
+    """The client's headers that the provider should see, as they were spelled."""
+    named: set[bytes] = set()
+    for value in request.headers.getall("connection", ()):
+        named.update(part.strip().lower().encode("latin-1") for part in value.split(","))
+    kept = []
+    for name, value in request.raw_headers:
+        lower = name.lower()
+        if lower in NOT_FORWARDED or lower in named or lower.startswith(b"x-tollgate-"):
+            continue
+        kept.append((name, value))
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whose work a call is, in the caller's own words."""
+
+    end_user: str | None
+    conversation_id: str | None
+    tags: Mapping[str, str]
+
+
+NO_TAGS: Mapping[str, str] = {}
+
+
+def attribution(headers: Mapping[str, str]) -> Attribution:
+    """The `x-tollgate-user`, `-conversation` and `-tags` headers. Raises `BadRequest` naming the bad one."""
+    return Attribution(
+        end_user=_identifier(headers, "x-tollgate-user"),
+        conversation_id=_identifier(headers, "x-tollgate-conversation"),
+        tags=_tags(headers.get("x-tollgate-tags")),
+    )
+
+
+def _identifier(headers: Mapping[str, str], name: str) -> str | None:
+    value = headers.get(name)
+    if value is None or not value.strip():
+        return None
+    if len(value) > ID_CHARS_MAX:
+        raise BadRequest(f"{name}: longer than {ID_CHARS_MAX} characters.", param=name)
+    if not value.isprintable():
+        raise BadRequest(f"{name}: has characters that do not print, or is not UTF-8.", param=name)
+    return value.strip()
+
+
+def _tags(value: str | None) -> Mapping[str, str]:
+    if not value or not value.strip():
+        return NO_TAGS
+    tags: dict[str, str] = {}
+    for part in value.split(","):
+        key, equals, content = (piece.strip() for piece in part.partition("="))
+        if not equals or not _TAG.fullmatch(key) or len(content) > ID_CHARS_MAX or not content.isprintable():
+            raise BadRequest("x-tollgate-tags: write k=v,k2=v2 with keys of at most 64 characters.", param="x-tollgate-tags")
+        tags[key] = content
+    if len(tags) > TAGS_MAX:
+        raise BadRequest(f"x-tollgate-tags: more than {TAGS_MAX} tags.", param="x-tollgate-tags")
+    return tags

@@ -1,0 +1,79 @@
+"""aiohttp's low-level server with two habits of ours: no request is decompressed behind our back, and what is not
+HTTP at all is answered in JSON like every other error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+
+from gateway.errors import BadRequest
+from gateway.providers.base import Dialect
+from gateway.proxy.refusal import refusal
+from gateway.settings.config import ServerSettings
+
+log = logging.getLogger("tollgate.server")
+
+HEADERS_MAX = 256
+KEEPALIVE_TIMEOUT_S = 75.0
+LINGER_S = 2.0
+"""How long a refused request's unread body is swallowed before its connection is closed."""
+
+
+class Connection(web.RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("dialect",)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp calls when it cannot parse a request (400), or when a handler raised (500)."""
+        if status == 400:
+            error = BadRequest(_reason(message))
+        else:
+            log.error("unhandled error", exc_info=exc)
+            return _closing(web.Response(status=500, body=b'{"error":{"message":"Internal error.","type":"api_error","param":null,"code":"internal_error"}}', content_type="application/json"))  # fmt: skip
+        return _closing(refusal(error, self.dialect, "none"))
+
+
+class Server(web.Server):
+    """Makes one `Connection` per client connection."""
+
+    def __init__(self, handler: web.RequestHandler, dialect: Dialect, settings: ServerSettings) -> None:
+        super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
+        self._dialect = dialect
+        self._settings = settings
+
+    def __call__(self) -> web.RequestHandler:
+        connection = Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_TIMEOUT_S,
+            lingering_time=LINGER_S,
+            max_line_size=self._settings.header_bytes_max,
+            max_field_size=self._settings.header_bytes_max,
+            max_headers=HEADERS_MAX,
+        )
+        connection.dialect = self._dialect
+        return connection
+
+
+def _reason(message: str | None) -> str:
+    """aiohttp's reason without the bytes it quotes: they may hold a key."""
+    first = (message or "").strip().splitlines()[0:1]
+    text = first[0] if first else ""
+    known = text.split(":")[0].split("(")[0].strip()
+    return f"The request is not valid HTTP: {known}." if known else "The request is not valid HTTP."
+
+
+def _closing(response: web.Response) -> web.Response:
+    response.force_close()
+    return response
