@@ -19,17 +19,19 @@ class Reading:
     usage: Usage | None = None
     """As the provider reported it; None: it reported none (or not enough of it)."""
     input_only: bool = False
-    """``usage`` holds only the input side (a stream cut after its first usage report)."""
+    """``usage`` holds only the input side: what was generated is not (or no longer) covered by a report."""
     passes: tuple[tuple[str, Usage], ...] = ()
     """Further billed passes of other models: (model, usage) each (Anthropic's iterations)."""
     model: str | None = None
     """The model that the reply names."""
     tier: str | None = None
-    """The service tier that was served, which is the one billed."""
+    """The service tier that was served, which is the one billed; None: the standard one (see `tiers`)."""
     provider_request_id: str | None = None
     """The provider's id for the generation (``id`` / ``responseId``)."""
-    text: str = ""
-    """Generated text that was received, for counting where no usage was reported."""
+    texts: tuple[str, ...] = ()
+    """Generated text that was received, one string per output, for counting where no usage was reported."""
+    text_bytes_dropped: int = 0
+    """UTF-8 bytes of generated text beyond what ``texts`` keeps (`texts.TEXT_CHARS_MAX`)."""
     images: int = 0
     """Generated images received (for image routes that report no usage)."""
     cost_femtousd: int | None = None
@@ -38,6 +40,13 @@ class Reading:
     """The reply reached its own end marker (or the end of its JSON document)."""
     failed: bool = False
     """The reply carries the provider's error instead of, or after, output."""
+    notes: tuple[str, ...] = ()
+    """Contradictions and omissions that someone should be able to find, e.g. ``cached_over_input``."""
+
+    @property
+    def produced(self) -> bool:
+        """Whether any output was received."""
+        return bool(self.texts or self.text_bytes_dropped or self.images)
 
 
 class UsageReader(Protocol):
@@ -45,7 +54,17 @@ class UsageReader(Protocol):
         """Take the next bytes of the (decoded) body. Cheap: parsing is put off to segments."""
 
     def finish(self) -> Reading:
-        """What was learned so far. May be called at any point, and again."""
+        """The end, wherever it came. May be called again; what is fed after it is ignored."""
+
+
+class NoReader:
+    """For replies that nothing is read from."""
+
+    def feed(self, data: bytes) -> None:
+        del data
+
+    def finish(self) -> Reading:
+        return Reading()
 
 
 class UsageFilter(Protocol):

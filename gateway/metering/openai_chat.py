@@ -1,0 +1,138 @@
+"""Chat completions and completions: OpenAI's, and everybody's who speaks it.
+
+Where usage may be: in a last chunk with no choices, in the finish chunk, in an empty delta after it, in every chunk
+(cumulative: the last one counts), only in ``x_groq``, or nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+
+from gateway.metering import tiers
+from gateway.metering.openai_usage import UsageRules, has_counts, overlapping
+from gateway.metering.reading import Reading
+from gateway.metering.reply import Json, ReplyReader, items, members, string
+from gateway.metering.reported_cost import CostField, reported_cost
+from gateway.metering.texts import Texts
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """How a kind of provider differs from OpenAI."""
+
+    rules: UsageRules = UsageRules()
+    cost: CostField | None = None
+    """Where the provider says what it charged, if what it says is to be charged."""
+
+
+OPTIONS_BY_KIND: Mapping[str, ChatOptions] = MappingProxyType(
+    {
+        "gemini": ChatOptions(UsageRules(rest_is_reasoning=True)),
+        "openrouter": ChatOptions(cost=CostField.COST),
+        "perplexity": ChatOptions(UsageRules(reasoning_beside=True), CostField.COST),
+        "xai": ChatOptions(UsageRules(reasoning_beside=True), CostField.TICKS),
+    }
+)
+"""The kinds that differ; every other kind is ``ChatOptions()``."""
+
+
+class OpenAiChatReader(ReplyReader):
+    __slots__ = ("_finished_choices", "_id", "_model", "_options", "_stale", "_texts", "_tier", "_usage")
+
+    def __init__(self, options: ChatOptions = ChatOptions()) -> None:
+        super().__init__()
+        self._options = options
+        self._usage: Json | None = None
+        self._stale = False
+        self._finished_choices = False
+        self._texts = Texts()
+        self._id: str | None = None
+        self._model: str | None = None
+        self._tier: str | None = None
+
+    def document(self, doc: Json) -> None:
+        self._head(doc)
+        for choice in items(doc.get("choices")):
+            self._text(choice, members(choice.get("message")))
+        self._take_usage(doc.get("usage"))
+
+    def event(self, name: bytes, doc: Json) -> None:
+        del name
+        if self._id is None or self._model is None or "service_tier" in doc:
+            self._head(doc)
+        for choice in items(doc.get("choices")):
+            # a stream request answered in one piece still says `message`
+            self._text(choice, members(choice.get("delta") or choice.get("message")))
+            if choice.get("finish_reason"):
+                self._finished_choices = True
+        self._take_usage(doc.get("usage") or members(doc.get("x_groq")).get("usage"))
+
+    def reading(self) -> Reading:
+        usage = None
+        cost = None
+        if self._usage is not None:
+            read = overlapping(self._usage, self._options.rules, self._model)
+            usage = read.exclusive()
+            cost = reported_cost(self._usage, self._options.cost)
+            for remark in read.notes:
+                self.note(remark)
+        complete = self.complete or (self._finished_choices and not self.failed)
+        return Reading(
+            usage=usage,
+            input_only=usage is not None and self._stale and not complete,
+            model=self._model,
+            tier=self._tier,
+            provider_request_id=self._id,
+            texts=self._texts.strings(),
+            text_bytes_dropped=self._texts.bytes_dropped,
+            cost_femtousd=cost,
+            complete=complete,
+            failed=self.failed,
+            notes=tuple(self.notes),
+        )
+
+    def _head(self, doc: Json) -> None:
+        self._id = self._id or string(doc.get("id"))
+        self._model = self._model or string(doc.get("model"))
+        if "service_tier" in doc:
+            self._tier = tiers.normal(doc["service_tier"]) or self._tier
+
+    def _take_usage(self, usage: object) -> None:
+        if isinstance(usage, dict) and has_counts(usage):
+            self._usage = usage
+            self._stale = False
+
+    def _text(self, choice: Json, message: Json) -> None:
+        """All that a model writes is billed: answer, reasoning, refusal, names and arguments of tool calls."""
+        output = choice.get("index") if isinstance(choice.get("index"), int) else 0
+        before = self._texts.chars
+        add = self._texts.add
+        add(output, choice.get("text"))
+        content = message.get("content")
+        if isinstance(content, list):  # Mistral's thinking models
+            _parts(self._texts, output, content)
+        else:
+            add(output, content)
+        add(output, message.get("reasoning_content") or message.get("reasoning"))
+        add(output, message.get("refusal"))
+        add(output, members(message.get("audio")).get("transcript"))
+        calls = [members(call.get("function")) for call in items(message.get("tool_calls"))]
+        for call in [*calls, members(message.get("function_call"))]:
+            add(output, call.get("name"))
+            arguments = call.get("arguments")
+            add(output, orjson.dumps(arguments).decode() if isinstance(arguments, dict) else arguments)
+        self._stale = self._stale or self._texts.chars > before
+
+
+def _parts(texts: Texts, output: object, parts: list[object]) -> None:
+    for part in items(parts):
+        texts.add(output, part.get("text"))
+        thinking = part.get("thinking")
+        if isinstance(thinking, list):
+            _parts(texts, output, thinking)
+        else:
+            texts.add(output, thinking)

@@ -1,0 +1,122 @@
+"""The ``usage`` object of OpenAI's APIs and of the many that copied it, in all its spellings.
+
+Cached, written, audio, image and reasoning tokens are inside the totals (openai types/completion_usage.py,
+types/responses/response_usage.py). Some servers report a part beside its total; their own ``total_tokens`` tells,
+and where there is none, the kind's option decides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gateway.metering.overlap import Overlapping
+from gateway.metering.reply import Json, count, members
+
+_SEARCH_MODELS = re.compile(r"-search-(preview|api)")
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRules:
+    """What a kind of provider does differently, where its own total does not show it."""
+
+    reasoning_beside: bool = False
+    """Reasoning tokens are always beside the output (xAI chat; Perplexity, where they are in no total)."""
+    rest_is_reasoning: bool = False
+    """What ``total_tokens`` has beyond input and output is hidden thinking (Gemini's OpenAI-compatible API)."""
+
+
+def overlapping(usage: Json, rules: UsageRules = UsageRules(), model: str | None = None) -> Overlapping:
+    """``usage`` with every part inside its total."""
+    read = _input(usage)
+    _output(usage, read)
+    _beside(usage, rules, read)
+    read.web_searches = _web_searches(usage, model)
+    return read
+
+
+def has_counts(usage: object) -> bool:
+    """Whether ``usage`` says anything (some servers send ``{}`` or only timings)."""
+    return isinstance(usage, dict) and any(
+        isinstance(usage.get(name), (int, float))
+        for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens")
+    )
+
+
+def _input(usage: Json) -> Overlapping:
+    details = members(
+        usage.get("prompt_tokens_details")
+        or usage.get("input_tokens_details")
+        or usage.get("input_token_details")
+    )
+    writes = members(details.get("cache_write_tokens_details"))
+    cached_details = members(details.get("cached_tokens_details"))
+    if "prompt_tokens" in usage or "input_tokens" in usage:
+        total = count(usage.get("prompt_tokens")) or count(usage.get("input_tokens"))
+    else:
+        total = max(0, count(usage.get("total_tokens")) - _output_total(usage))  # embeddings of Voyage
+    cached = (
+        count(details.get("cached_tokens"))
+        or count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
+        or count(usage.get("num_cached_tokens"))  # Mistral
+        or count(usage.get("cached_tokens"))  # Together, Moonshot
+    )
+    return Overlapping(
+        input=total,
+        cached=cached,
+        written=count(details.get("cache_write_tokens")),
+        written_12h=count(writes.get("ttl_12h_tokens")),
+        input_audio=count(details.get("audio_tokens")),
+        input_image=count(details.get("image_tokens")),
+        input_video=count(details.get("video_tokens")),
+        cached_audio=count(cached_details.get("audio_tokens")),
+        cached_image=count(cached_details.get("image_tokens")),
+    )
+
+
+def _output_total(usage: Json) -> int:
+    return count(usage.get("completion_tokens")) or count(usage.get("output_tokens"))
+
+
+def _output(usage: Json, read: Overlapping) -> None:
+    details = members(
+        usage.get("completion_tokens_details")
+        or usage.get("output_tokens_details")
+        or usage.get("output_token_details")
+    )
+    read.output = _output_total(usage)
+    read.reasoning = count(details.get("reasoning_tokens")) or count(usage.get("reasoning_tokens"))
+    read.output_audio = count(details.get("audio_tokens"))
+    read.output_image = count(details.get("image_tokens"))
+
+
+def _beside(usage: Json, rules: UsageRules, read: Overlapping) -> None:
+    """Put what is reported beside its total into it. A grand total that the parts add up to is the best witness."""
+    audio, reasoning = read.input_audio, read.reasoning
+    rest = count(usage.get("total_tokens")) - read.input - read.output
+    read.input += count(usage.get("citation_tokens"))  # Perplexity: in no total, billed like input
+    if rules.reasoning_beside or (reasoning and rest in (reasoning, reasoning + audio)):
+        read.output += reasoning
+        rest -= reasoning
+    if audio and rest == audio:  # Mistral
+        read.input += audio
+        rest = 0
+    if rest <= 0:
+        return
+    if rules.rest_is_reasoning:
+        read.output += rest
+        read.reasoning += rest
+    else:
+        read.notes["total_differs"] = None
+
+
+def _web_searches(usage: Json, model: str | None) -> int:
+    reported = max(
+        count(members(usage.get("server_tool_use")).get("web_search_requests")),  # OpenRouter
+        count(usage.get("num_search_queries")),  # Perplexity
+        count(members(usage.get("server_side_tool_usage_details")).get("web_search_calls"))  # xAI
+        + count(members(usage.get("server_side_tool_usage_details")).get("x_search_calls")),
+    )
+    if not reported and model is not None and _SEARCH_MODELS.search(model):
+        return 1  # these models search once a call, billed and not reported
+    return reported

@@ -1,0 +1,158 @@
+"""What all readers share: segments, framing, and JSON that is not trusted.
+
+The first byte that is not white space says how a reply is framed: ``{`` one JSON document, ``[`` a JSON array,
+anything else SSE. Bytes are parsed in segments cut at fixed offsets, so that how they arrived cannot matter and
+`feed` costs an append.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.metering.document import Document
+from gateway.metering.json_array import JsonArrayScanner
+from gateway.metering.reading import Reading
+from gateway.metering.sse import Event, SseScanner
+
+SEGMENT_BYTES = 16 << 10
+"""About a hundred events, under a millisecond of parsing; what a stream keeps unparsed at most."""
+
+_LEADING = b" \t\r\n\xef\xbb\xbf"
+
+Json = Mapping[str, Any]
+
+
+class ReplyReader(ABC):
+    """Turns the bytes of a reply into JSON objects, in order, and asks at the end what they said."""
+
+    __slots__ = ("_finished", "_framing", "_pending", "_pending_bytes", "complete", "failed", "notes")
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._framing: Document | JsonArrayScanner | SseScanner | None = None
+        self._finished: Reading | None = None
+        self.complete = False
+        self.failed = False
+        self.notes: dict[str, None] = {}
+
+    def feed(self, data: bytes) -> None:
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= SEGMENT_BYTES:
+            self._drain()
+
+    def finish(self) -> Reading:
+        if self._finished is None:
+            self._drain()
+            self._segment(b"".join(self._pending))
+            self._pending = []
+            if self._framing is not None:
+                self._read(self._framing.finish())
+                if self._framing.skipped:
+                    self.note("oversized_event")
+                if isinstance(self._framing, JsonArrayScanner):
+                    self.complete = self.complete or self._framing.ended
+            self._finished = self.reading()
+        return self._finished
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the reply came as a stream of events."""
+        return isinstance(self._framing, (SseScanner, JsonArrayScanner))
+
+    @abstractmethod
+    def document(self, doc: Json) -> None:
+        """Take the one JSON document of a unary reply."""
+
+    @abstractmethod
+    def event(self, name: bytes, doc: Json) -> None:
+        """Take one event of a stream."""
+
+    @abstractmethod
+    def reading(self) -> Reading:
+        """What all that was taken amounts to."""
+
+    def done(self) -> None:
+        """The stream said ``[DONE]``."""
+        self.complete = True
+
+    def note(self, remark: str) -> None:
+        self.notes[remark] = None
+
+    def _drain(self) -> None:
+        data = b"".join(self._pending)
+        whole = len(data) - len(data) % SEGMENT_BYTES
+        for at in range(0, whole, SEGMENT_BYTES):
+            self._segment(data[at : at + SEGMENT_BYTES])
+        self._pending = [data[whole:]]
+        self._pending_bytes = len(data) - whole
+
+    def _segment(self, data: bytes) -> None:
+        if self._finished is not None:
+            return
+        if self._framing is None:
+            data = data.lstrip(_LEADING)
+            if not data:
+                return
+            self._framing = _framing(data[0])
+        self._read(self._framing.feed(data))
+
+    def _read(self, events: list[Event]) -> None:
+        unary = isinstance(self._framing, Document)
+        for event in events:
+            if event.data == b"[DONE]":
+                self.done()
+                continue
+            try:
+                doc = orjson.loads(event.data)
+            except orjson.JSONDecodeError:
+                if event.name == b"error":
+                    self.failed = True
+                continue
+            if not isinstance(doc, dict):
+                continue
+            if event.name == b"error" or doc.get("error"):
+                self.failed = True
+            if unary:
+                self.complete = True
+                self.document(doc)
+            else:
+                self.event(event.name, doc)
+
+
+def _framing(first: int) -> Document | JsonArrayScanner | SseScanner:
+    if first == ord("{"):
+        return Document()
+    if first == ord("["):
+        return JsonArrayScanner()
+    return SseScanner()
+
+
+def count(value: object) -> int:
+    """A token count as providers send it: an integer, rarely a whole float; anything else is 0."""
+    if isinstance(value, bool):
+        return 0
+    if isinstance(value, int):
+        return value if value > 0 else 0
+    if isinstance(value, float) and value > 0 and value == value and value != float("inf"):
+        return int(-(-value // 1))
+    return 0
+
+
+def members(value: object) -> Json:
+    """``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Json]:
+    """The objects in ``value`` if it is a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def string(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
