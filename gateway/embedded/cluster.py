@@ -148,7 +148,7 @@ class Embedded:
         expected = os.geteuid() if account.uid is None else account.uid
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != expected or found.st_mode & 0o077:
             raise EmbeddedError(
-                f"{directory} must be a directory of its own for uid {expected}, closed to others (mode 0700), "
+                f"{directory} must be a directory of its own for uid {expected}, closed to others (0700), "
                 "since whoever can enter it can use the private servers. Remove it and start again."
             )
         return directory

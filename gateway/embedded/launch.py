@@ -101,7 +101,7 @@ def _passing_capability() -> int:
         if permitted & (1 << capability):
             return capability
     sys.exit(
-        "the data or the server's program lies below a directory that only root may enter, and this container "
+        "the data or the server's program is below a directory that only root may enter, and this container "
         "lets nobody else pass. Use --data with a directory that everybody may enter, or do not run as root"
     )
 
