@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import TestPostgres, TestRedis
+from tests.support.simulator import simulator as simulator
+from tests.support.simulator import simulator_process as simulator_process
 
 _database_numbers = itertools.count(1)
 

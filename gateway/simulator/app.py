@@ -224,9 +224,9 @@ def _note(entry: Entry, body: Mapping[str, Any], request: web.Request) -> None:
     entry.model = str(body.get("model") or request.match_info.get("model", ""))
     entry.streamed = bool(body.get("stream")) or request.match_info.get("verb") == "streamGenerateContent"
     entry.caps = {name: body[name] for name in CAP_MEMBERS if name in body}
-    config = body.get("generationConfig")
-    if isinstance(config, dict) and "maxOutputTokens" in config:
-        entry.caps["maxOutputTokens"] = config["maxOutputTokens"]
+    config = gemini.member_of(body, "generationConfig")
+    if isinstance(config, dict) and (cap := gemini.member_of(config, "maxOutputTokens")) is not None:
+        entry.caps["maxOutputTokens"] = cap
     options = body.get("stream_options")
     entry.usage_asked = isinstance(options, dict) and bool(options.get("include_usage"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,19 @@ def error_body(status: int, message: str, param: str | None) -> dict[str, Any]:
     return {"error": {"code": status, "message": named, "status": kind}}
 
 
+def member_of(body: Mapping[str, Any], name: str) -> Any:
+    """A member by its JSON name or by its field name (``snake_case``): this API takes either, and the SDK sends
+    both. Where both are given, the latter is taken.
+    """
+    field_name = re.sub("([A-Z])", lambda letter: "_" + letter[1].lower(), name)
+    return body.get(field_name, body.get(name))
+
+
+def _named(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One member under its JSON name."""
+    return {name: member_of(body, name)}
+
+
 def answer(ask: Ask) -> Reply:
     verb = VERBS.get(ask.verb)
     if verb is None:
@@ -55,15 +69,18 @@ def answer(ask: Ask) -> Reply:
 def _generate(ask: Ask) -> Reply:
     body = ask.body
     contents = member(body, "contents", list)
-    config = body.get("generationConfig") or {}
+    config = member_of(body, "generationConfig") or {}
     wish = Wish(
-        cap_tokens=cap_of(config, "maxOutputTokens"),
-        stops=stops_of(config.get("stopSequences")),
+        cap_tokens=cap_of(_named(config, "maxOutputTokens"), "maxOutputTokens"),
+        stops=stops_of(member_of(config, "stopSequences")),
         tool=_tool(body, contents),
         schema=_schema(config),
     )
-    seed = seed_of(ask.model, [contents, body.get("systemInstruction"), body.get("tools")])
-    choices = [generate(seed + i, wish, ask.knobs) for i in range(choices_of(config, "candidateCount"))]
+    seed = seed_of(ask.model, [contents, member_of(body, "systemInstruction"), body.get("tools")])
+    choices = [
+        generate(seed + i, wish, ask.knobs)
+        for i in range(choices_of(_named(config, "candidateCount"), "candidateCount"))
+    ]
     count = with_output(
         input_count(_input_tokens(body), ask.knobs),
         sum(choice.tokens for choice in choices),
@@ -81,9 +98,8 @@ def _embed(ask: Ask) -> Reply:
     found, tokens = [], 0
     for request in asked:
         content = member(request, "content", Mapping)
-        size = (request.get("embedContentConfig") or request).get(
-            "outputDimensionality"
-        ) or DIMENSIONS_DEFAULT
+        options = member_of(request, "embedContentConfig") or request
+        size = member_of(options, "outputDimensionality") or DIMENSIONS_DEFAULT
         found.append({"values": vector(seed_of(ask.model, content), size)})
         tokens += content_tokens(content.get("parts"))
     count = input_count(tokens, ask.knobs)
@@ -94,7 +110,7 @@ def _embed(ask: Ask) -> Reply:
 
 
 def _count_tokens(ask: Ask) -> Reply:
-    body = ask.body.get("generateContentRequest") or ask.body
+    body = member_of(ask.body, "generateContentRequest") or ask.body
     total = _input_tokens(body)
     details = [{"modality": "TEXT", "tokenCount": total}]
     return unary("", Count(), {"totalTokens": total, "promptTokensDetails": details}, ask.knobs, usage=False)
@@ -110,7 +126,7 @@ VERBS: dict[str, Callable[[Ask], Reply]] = {
 
 
 def _input_tokens(body: Mapping[str, Any]) -> int:
-    system = (body.get("systemInstruction") or {}).get("parts")
+    system = (member_of(body, "systemInstruction") or {}).get("parts")
     tokens = sum(content_tokens(content.get("parts")) for content in body.get("contents") or ())
     return tokens + content_tokens(system) + characters_in(body.get("tools"))
 
@@ -119,27 +135,31 @@ def _tool(body: Mapping[str, Any], contents: list[Any]) -> tuple[str, Mapping[st
     declared = [
         function
         for tool in body.get("tools") or ()
-        for function in tool.get("functionDeclarations") or tool.get("function_declarations") or ()
+        for function in member_of(tool, "functionDeclarations") or ()
     ]
-    config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
+    config = member_of(member_of(body, "toolConfig") or {}, "functionCallingConfig") or {}
     mode = config.get("mode", "AUTO")
-    allowed = config.get("allowedFunctionNames")
-    answered = bool(contents) and any("functionResponse" in part for part in contents[-1].get("parts") or ())
+    allowed = member_of(config, "allowedFunctionNames")
+    answered = bool(contents) and any(
+        member_of(part, "functionResponse") for part in contents[-1].get("parts") or ()
+    )
     if mode == "NONE" or (mode == "AUTO" and answered):
         return None
     if allowed:
         declared = [function for function in declared if function["name"] in allowed]
     if not declared:
         return None
-    schema = declared[0].get("parametersJsonSchema") or declared[0].get("parameters") or {"type": "object"}
+    schema = (
+        member_of(declared[0], "parametersJsonSchema") or declared[0].get("parameters") or {"type": "object"}
+    )
     return declared[0]["name"], schema
 
 
 def _schema(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if config.get("responseMimeType") != "application/json":
+    if member_of(config, "responseMimeType") != "application/json":
         return None
     plain = {"type": "object", "properties": {"result": {"type": "string"}}}
-    return config.get("responseJsonSchema") or config.get("responseSchema") or plain
+    return member_of(config, "responseJsonSchema") or member_of(config, "responseSchema") or plain
 
 
 def _parts(choice: Generation) -> list[dict[str, Any]]:

@@ -110,7 +110,11 @@ def _part_tokens(part: object) -> int:
         return 1
     if isinstance(part.get("text"), str):
         return words_in(part["text"])
-    if part.get("type") in {"image_url", "input_image", "image"} or "inlineData" in part:
+    if (
+        part.get("type") in {"image_url", "input_image", "image"}
+        or "inlineData" in part
+        or "inline_data" in part
+    ):
         return IMAGE_INPUT_TOKENS
     return characters_in(part)
 
