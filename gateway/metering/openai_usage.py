@@ -111,11 +111,12 @@ def _beside(usage: Json, rules: UsageRules, read: Overlapping) -> None:
 
 
 def _web_searches(usage: Json, model: str | None) -> int:
+    openrouter = members(usage.get("server_tool_use_details") or usage.get("server_tool_use"))
+    xai = members(usage.get("server_side_tool_usage_details"))
     reported = max(
-        count(members(usage.get("server_tool_use")).get("web_search_requests")),  # OpenRouter
+        count(openrouter.get("web_search_requests")),
         count(usage.get("num_search_queries")),  # Perplexity
-        count(members(usage.get("server_side_tool_usage_details")).get("web_search_calls"))  # xAI
-        + count(members(usage.get("server_side_tool_usage_details")).get("x_search_calls")),
+        count(xai.get("web_search_calls")) + count(xai.get("x_search_calls")),
     )
     if not reported and model is not None and _SEARCH_MODELS.search(model):
         return 1  # these models search once a call, billed and not reported

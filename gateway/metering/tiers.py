@@ -2,7 +2,7 @@
 
 A tier is None (standard prices) or a string: ``flex``, ``priority``, ``batch``, ``fast``, ``ultrafast``, ``scale``,
 ``performance``, ``provisioned_throughput`` and whatever else a provider invents, in lower case; a region with a
-price of its own is ``geo:us``. Several apply at once: joined by commas in alphabetical order.
+price of its own is ``geo:us``. Several apply at once: joined by ``+`` in alphabetical order (as `pricing.tiers` reads them).
 """
 
 from __future__ import annotations
@@ -22,4 +22,4 @@ def normal(value: object, prefix: str = "") -> str | None:
 
 
 def joined(*tiers: str | None) -> str | None:
-    return ",".join(sorted({t for t in tiers if t})) or None
+    return "+".join(sorted({t for t in tiers if t})) or None
