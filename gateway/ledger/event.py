@@ -1,7 +1,7 @@
 """The usage event: the record of one admitted request, in the two halves in which it comes to be known.
 
-`Admission` is known when the hold is taken and travels with it; `Result` is known at settlement. In Redis they
-are two JSON documents in one stream entry; in Postgres one row.
+`Admission` is known when the hold is taken and travels with it; `Result` is known at settlement. In Redis
+they are two JSON documents in one stream entry; in Postgres one row.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Admission:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Counts are inclusive, as in the `usage` view; ``buckets`` keeps the exclusive ones that were not zero."""
+    """Counts are inclusive, as in the `usage` view; ``buckets`` keeps the exclusive ones other than zero."""
 
     finished_at_us: int
     usage_source: str
@@ -60,10 +60,16 @@ class Result:
     provider_request_id: str | None = None
     first_byte_ms: int | None = None
     flags: tuple[str, ...] = ()
-    """Remarks that someone should be able to find: overrun, unpriced_unit, unknown_tier, clamped, grace, shadow..."""
+    """Remarks that someone should be able to find: overrun, unpriced_unit, unknown_tier, clamped, grace,
+    shadow...
+    """
 
     def to_json(self) -> bytes:
-        return orjson.dumps(asdict(self))
+        try:
+            return orjson.dumps(self)
+        except TypeError:
+            # Beyond 64 bits (some 18,446 USD) the cost travels as text.
+            return orjson.dumps({**asdict(self), "cost_femtousd": str(self.cost_femtousd)})
 
 
 # The stream entry that settle (or the reaper) writes, field by field:

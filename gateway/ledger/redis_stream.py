@@ -1,0 +1,171 @@
+"""The usage stream of one partition in Redis, read by a consumer group that all gateways share.
+
+When Redis is down every method raises `StoreUnavailable`; nothing is lost, as an entry stays in the stream
+until it is acknowledged, and is given out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.errors import StoreUnavailable
+from gateway.ledger.row import Entry
+
+GROUP = "ledger"
+DONE_MARKER_S = 24 * 3600
+"""How long it is remembered that a request was settled, once its row is committed: a retry of the settle may
+come
+that late (a gateway cut off from Redis gives up long before)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKeys:
+    """Where a partition keeps its stream, and the markers of settled requests beside it (same slot)."""
+
+    partition: int
+    stream: str
+    done_marker: Callable[[str], str]
+    """The marker's key by request id."""
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailable(f"The usage stream in Redis does not answer: {error}") from error
+
+
+class UsageStream:
+    """One consumer's view of a partition's stream. ``client`` is a redis-py asyncio client (raw bytes)."""
+
+    def __init__(self, client: Any, keys: StreamKeys, consumer: str) -> None:
+        self._client = client
+        self._keys = keys
+        self._consumer = consumer
+        self._grouped = False
+        self._cursor: bytes | str = "0-0"
+
+    @property
+    def partition(self) -> int:
+        return self._keys.partition
+
+    @property
+    def name(self) -> str:
+        return self._keys.stream
+
+    async def own(self, count: int) -> list[Entry]:
+        """What this consumer was given and has not acknowledged, be it before a restart under its name."""
+        return await self._read("0", count, None)
+
+    async def read(self, count: int, block_ms: int | None) -> list[Entry]:
+        """New entries, at most ``count``; waits up to ``block_ms`` for the first (None: does not wait)."""
+        return await self._read(">", count, block_ms)
+
+    async def _read(self, start: str, count: int, block_ms: int | None) -> list[Entry]:
+        wait: list[object] = [] if block_ms is None else ["BLOCK", block_ms]
+        command = [
+            "XREADGROUP",
+            "GROUP",
+            GROUP,
+            self._consumer,
+            "COUNT",
+            count,
+            *wait,
+            "STREAMS",
+            self.name,
+            start,
+        ]
+        return self._entries(_of_one_stream(await self._grouped_call(command)))
+
+    async def take_over(self, idle_ms_min: int, count: int) -> list[Entry]:
+        """Entries that some consumer was given that long ago and never acknowledged: it died, or is stuck."""
+        command = ["XAUTOCLAIM", self.name, GROUP, self._consumer, idle_ms_min, self._cursor, "COUNT", count]
+        reply = await self._grouped_call(command)
+        self._cursor = reply[0]
+        return self._entries(reply[1])
+
+    async def acknowledge(self, entries: Sequence[Entry]) -> None:
+        """Their rows are committed: drop them, and let their requests' markers expire. All or nothing."""
+        if not entries:
+            return
+        ids = [entry.entry_id for entry in entries]
+        with _mapped():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.execute_command("XACK", self.name, GROUP, *ids)
+                pipe.execute_command("XDEL", self.name, *ids)
+                for entry in entries:
+                    request_id = entry.fields.get(b"id", b"").decode("utf-8", "replace")
+                    pipe.execute_command("EXPIRE", self._keys.done_marker(request_id), DONE_MARKER_S)
+                await pipe.execute()
+
+    async def length(self) -> int:
+        """Entries whose rows are not yet known to be committed."""
+        with _mapped():
+            return int(await self._client.execute_command("XLEN", self.name))
+
+    async def everything(self, page: int = 1000) -> AsyncIterator[Entry]:
+        """All entries in the stream, given out or not, oldest first; takes none."""
+        start = "-"
+        while True:
+            with _mapped():
+                reply = await self._client.execute_command("XRANGE", self.name, start, "+", "COUNT", page)
+            entries = self._entries(reply)
+            for entry in entries:
+                yield entry
+            if len(reply) < page:
+                return
+            start = f"({reply[-1][0].decode()}"
+
+    async def leave(self) -> None:
+        """Forget this consumer, unless it still owes acknowledgements: forgetting those would lose them."""
+        with _mapped():
+            owed = await self._client.xpending_range(self.name, GROUP, "-", "+", 1, self._consumer)
+            if not owed:
+                await self._client.execute_command("XGROUP", "DELCONSUMER", self.name, GROUP, self._consumer)
+
+    async def _grouped_call(self, command: Sequence[object]) -> Any:
+        """Run a command that needs the group; make the group if it is not there (a first start)."""
+        with _mapped():
+            if not self._grouped:
+                await self._make_group()
+            try:
+                return await self._client.execute_command(*command)
+            except ResponseError as error:
+                if "NOGROUP" not in str(error):
+                    raise
+                await self._make_group()
+                return await self._client.execute_command(*command)
+
+    async def _make_group(self) -> None:
+        try:
+            # From the very beginning: what was settled before any gateway listened has to be recorded too.
+            await self._client.execute_command("XGROUP", "CREATE", self.name, GROUP, "0", "MKSTREAM")
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        self._grouped = True
+
+    def _entries(self, reply: Sequence[Any]) -> list[Entry]:
+        return [Entry(self.name, item[0].decode(), self.partition, item[1]) for item in reply if _alive(item)]
+
+
+def _of_one_stream(reply: Any) -> list[Any]:
+    """The entries of the one stream that was asked for, from any of the shapes that the client library gives.
+
+    RESP2: [[stream, entries]]; RESP3: {stream: entries} or, in an older form, {stream: [entries]}.
+    """
+    if not reply:
+        return []
+    entries: list[Any] = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+    return entries[0] if entries and isinstance(entries[0], list) else entries
+
+
+def _alive(item: Any) -> bool:
+    """An entry that was deleted after it had been given out comes as nil, or without its fields."""
+    return item[0] is not None and item[1] is not None

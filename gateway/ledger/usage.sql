@@ -1,0 +1,135 @@
+-- Writing usage: rows are staged by COPY, then moved; sums are made of the rows that were new.
+
+-- name: create_stage
+CREATE TEMPORARY TABLE IF NOT EXISTS usage_stage (
+    request_id text, started_at timestamptz, finished_at timestamptz, org_id text, team_id text, user_id text,
+    key_id text, conversation_id text, end_user text, tags text, provider text, model text, model_served text,
+    operation text, route text, tier text, streamed boolean, input_tokens bigint, cached_input_tokens bigint,
+    cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, buckets text, price_ref text,
+    cost_femtousd text, credits_microcredits bigint, held_microcredits bigint, usage_source text, status text,
+    flags text[], upstream_status integer, first_byte_ms bigint, provider_request_id text, gateway_id text,
+    partition integer, sequence bigint
+) ON COMMIT DELETE ROWS
+
+-- name: move_stage
+-- Both inserts go in the order of their keys, so that two writers with the same rows wait and do not deadlock.
+WITH inserted AS (
+    INSERT INTO usage_events (
+        request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, end_user, tags,
+        provider, model, model_served, operation, route, tier, streamed, input_tokens, cached_input_tokens,
+        cache_write_tokens, output_tokens, reasoning_tokens, buckets, price_ref, cost_usd, credits_microcredits,
+        held_microcredits, usage_source, status, flags, upstream_status, first_byte_ms, provider_request_id,
+        gateway_id, partition, sequence
+    )
+    SELECT request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, end_user,
+           tags::jsonb, provider, model, model_served, operation, route, tier, streamed, input_tokens,
+           cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, buckets::jsonb, price_ref,
+           cost_femtousd::numeric * 0.000000000000001, credits_microcredits, held_microcredits, usage_source,
+           status, flags, upstream_status, first_byte_ms, provider_request_id, gateway_id, partition, sequence
+    FROM usage_stage
+    ORDER BY request_id, started_at
+    ON CONFLICT (request_id, started_at) DO NOTHING
+    RETURNING *
+),
+summed AS (
+    INSERT INTO usage_rollups AS r (
+        quarter_start, org_id, team_id, user_id, key_id, provider, model, operation, requests, input_tokens,
+        cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, credits_microcredits
+    )
+    SELECT date_bin('15 minutes', started_at, 'epoch'), org_id, coalesce(team_id, ''), coalesce(user_id, ''),
+           key_id, provider, model, operation, count(*), sum(input_tokens), sum(cached_input_tokens),
+           sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cost_usd),
+           sum(credits_microcredits)
+    FROM inserted
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 2, 1, 3, 4, 5, 6, 7, 8
+    ON CONFLICT (org_id, quarter_start, team_id, user_id, key_id, provider, model, operation) DO UPDATE SET
+        requests             = r.requests             + excluded.requests,
+        input_tokens         = r.input_tokens         + excluded.input_tokens,
+        cached_input_tokens  = r.cached_input_tokens  + excluded.cached_input_tokens,
+        cache_write_tokens   = r.cache_write_tokens   + excluded.cache_write_tokens,
+        output_tokens        = r.output_tokens        + excluded.output_tokens,
+        reasoning_tokens     = r.reasoning_tokens     + excluded.reasoning_tokens,
+        cost_usd             = r.cost_usd             + excluded.cost_usd,
+        credits_microcredits = r.credits_microcredits + excluded.credits_microcredits
+)
+SELECT count(*) FROM inserted
+
+-- name: ensure_partition
+SELECT ensure_usage_partition($1)
+
+-- name: bury
+INSERT INTO usage_dead_letters (stream, entry_id, request_id, reason, fields)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (stream, entry_id, request_id) DO NOTHING
+
+-- name: spent
+-- One line per counter asked for, in their order: sums of rollups in the window, less the rows that the counter
+-- has not seen yet.
+SELECT (coalesce(rolled.microcredits, 0) - coalesce(unseen.microcredits, 0))::bigint AS microcredits
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+    $6::timestamptz[], $7::timestamptz[], $8::integer[], $9::bigint[]
+) WITH ORDINALITY AS asked (
+    org_id, scope, scope_id, operation, model_pattern, start_at, end_at, partition, upto_sequence, place
+)
+LEFT JOIN LATERAL (
+    SELECT sum(r.credits_microcredits) AS microcredits
+    FROM usage_rollups r
+    WHERE r.org_id = asked.org_id
+      AND r.quarter_start >= asked.start_at
+      AND (asked.end_at IS NULL OR r.quarter_start < asked.end_at)
+      AND asked.scope_id = CASE asked.scope
+          WHEN 'org' THEN r.org_id WHEN 'team' THEN r.team_id WHEN 'user' THEN r.user_id ELSE r.key_id END
+      AND (asked.operation IS NULL OR r.operation = asked.operation)
+      AND (asked.model_pattern IS NULL OR r.model LIKE asked.model_pattern)
+) AS rolled ON true
+LEFT JOIN LATERAL (
+    SELECT sum(e.credits_microcredits) AS microcredits
+    FROM usage_events e
+    WHERE e.partition = asked.partition
+      AND e.sequence > asked.upto_sequence
+      AND e.org_id = asked.org_id
+      AND e.started_at >= asked.start_at
+      AND (asked.end_at IS NULL OR e.started_at < asked.end_at)
+      AND asked.scope_id = CASE asked.scope
+          WHEN 'org' THEN e.org_id WHEN 'team' THEN e.team_id WHEN 'user' THEN e.user_id ELSE e.key_id END
+      AND (asked.operation IS NULL OR e.operation = asked.operation)
+      AND (asked.model_pattern IS NULL OR e.model LIKE asked.model_pattern)
+) AS unseen ON true
+ORDER BY asked.place
+
+-- name: recorded
+SELECT DISTINCT request_id FROM usage_events WHERE request_id = ANY ($1::text[])
+
+-- name: rollup_differences
+-- Rollups outlive events, so the comparison begins with the oldest month that still has any.
+WITH since AS (
+    SELECT date_trunc('month', min(started_at) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS at FROM usage_events
+),
+by_event AS (
+    SELECT org_id, date_bin('15 minutes', started_at, 'epoch') AS quarter_start, coalesce(team_id, '') AS team_id,
+           coalesce(user_id, '') AS user_id, key_id, provider, model, operation, count(*) AS requests,
+           sum(credits_microcredits) AS microcredits, sum(cost_usd) AS cost_usd, sum(input_tokens) AS input_tokens,
+           sum(output_tokens) AS output_tokens
+    FROM usage_events GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+)
+SELECT coalesce(e.org_id, r.org_id) AS org_id,
+       coalesce(e.quarter_start, r.quarter_start) AS quarter_start,
+       coalesce(e.key_id, r.key_id) AS key_id,
+       coalesce(e.model, r.model) AS model,
+       coalesce(e.microcredits, 0)::bigint AS of_rows,
+       coalesce(r.credits_microcredits, 0) AS of_rollups,
+       coalesce(e.requests, 0) AS row_requests,
+       coalesce(r.requests, 0) AS rollup_requests
+FROM by_event e
+FULL JOIN (SELECT * FROM usage_rollups, since WHERE quarter_start >= since.at) r
+    ON (e.org_id, e.quarter_start, e.team_id, e.user_id, e.key_id, e.provider, e.model, e.operation)
+     = (r.org_id, r.quarter_start, r.team_id, r.user_id, r.key_id, r.provider, r.model, r.operation)
+WHERE e.microcredits IS DISTINCT FROM r.credits_microcredits
+   OR e.requests IS DISTINCT FROM r.requests
+   OR e.cost_usd IS DISTINCT FROM r.cost_usd
+   OR e.input_tokens IS DISTINCT FROM r.input_tokens
+   OR e.output_tokens IS DISTINCT FROM r.output_tokens
+ORDER BY 1, 2, 3, 4
+LIMIT 1000
