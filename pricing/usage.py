@@ -1,8 +1,9 @@
 """What one request used, in buckets that never overlap.
 
 Providers report overlapping counts (cached tokens inside or beside the input, reasoning inside or beside the
-output). A reader turns them into these exclusive buckets once, so that a price per bucket is a plain dot product
-and nothing can be charged twice. Inclusive totals, as people and the `usage` view know them, are properties.
+output). A reader turns them into these exclusive buckets once, so that a price per bucket is a plain dot
+product and nothing can be charged twice. Inclusive totals, as people and the `usage` view know them, are
+properties.
 """
 
 from __future__ import annotations
