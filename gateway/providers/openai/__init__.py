@@ -1,0 +1,1 @@
+"""The OpenAI API and the many that speak it."""
