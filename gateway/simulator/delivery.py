@@ -27,7 +27,7 @@ class Plan:
 
     writes: list[bytes]
     event_ends: list[int]
-    """Byte position at which each event is complete."""
+    """Byte position at which each of the reply's own events is complete."""
     ending: str = "completed"
     """completed | cut | ended_early | hang"""
     whole: bool = True
@@ -35,20 +35,21 @@ class Plan:
 
 
 def plan(reply: Reply, knobs: Knobs) -> Plan:
-    events, ending = list(reply.events), "completed"
+    events, extra, ending = reply.events, b"", "completed"
     if reply.streamed and knobs.error_after_events is not None:
-        events = [*events[: knobs.error_after_events], reply.failure]
-    if knobs.no_terminator and reply.terminators:
+        events, extra = events[: knobs.error_after_events], reply.failure
+    elif knobs.no_terminator and reply.terminators:
         events, ending = events[: -reply.terminators], "ended_early"
-    if knobs.hang_after_events is not None:
+    elif knobs.hang_after_events is not None:
         events, ending = events[: knobs.hang_after_events], "hang"
     elif knobs.cut_after_events is not None:
-        following = events[knobs.cut_after_events : knobs.cut_after_events + 1]
+        following = b"".join(events[knobs.cut_after_events : knobs.cut_after_events + 1])
         events, ending = events[: knobs.cut_after_events], "cut"
-        if knobs.cut_mid_event:
-            events += [event[: len(event) // 2] for event in following]
-    whole = events == reply.events
+        extra = following[: len(following) // 2] if knobs.cut_mid_event else b""
+    whole = len(events) == len(reply.events)
     ends = list(accumulate(map(len, events)))
+    if extra:
+        events = [*events, extra]
     writes = events if knobs.write_bytes == 0 else _recut(b"".join(events), knobs.write_bytes)
     limit = knobs.cut_after_bytes if knobs.cut_after_bytes is not None else knobs.end_after_bytes
     if limit is not None:
@@ -115,4 +116,4 @@ async def _send(
         entry.delivered_bytes += len(piece)
         complete = bisect_right(planned.event_ends, entry.delivered_bytes)
         if complete:
-            entry.delivered_output_tokens = reply.tokens[min(complete, len(reply.tokens)) - 1]
+            entry.delivered_output_tokens = reply.tokens[complete - 1]

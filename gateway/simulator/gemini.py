@@ -47,8 +47,8 @@ def error_body(status: int, message: str, param: str | None) -> dict[str, Any]:
 
 
 def member_of(body: Mapping[str, Any], name: str) -> Any:
-    """A member by its JSON name or by its field name (``snake_case``): this API takes either, and the SDK sends
-    both. Where both are given, the latter is taken.
+    """A member by its JSON name or its field name (``snake_case``): this API takes either, and the SDK mixes
+    them. Where a request has both, the latter is taken.
     """
     field_name = re.sub("([A-Z])", lambda letter: "_" + letter[1].lower(), name)
     return body.get(field_name, body.get(name))

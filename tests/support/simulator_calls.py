@@ -70,25 +70,15 @@ class Target:
     """``http://host:port``, as the Anthropic and Google SDKs want it."""
     key: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    retries: int = 2
+    """How often the OpenAI and Anthropic SDKs try again (their default); Google's does not."""
 
 
-def call_sync(call: Call, target: Target, label: str) -> tuple[Any, Wire]:
-    """Make the call with the SDK's plain client."""
-    wire = Wire()
-    headers = _headers(call, target, label)
+def call_sync(call: Call, target: Target, label: str, wire: Wire | None = None) -> tuple[Any, Wire]:
+    """Make the call with the SDK's plain client. ``wire`` sees the replies even if the SDK raises."""
+    wire = wire or Wire()
     with httpx2.Client(event_hooks={"response": [wire.saw]}, timeout=60) as http:
-        client: Any
-        if call.provider == "openai":
-            client = openai.OpenAI(
-                base_url=f"{target.base}/v1", api_key=target.key, default_headers=headers, http_client=http
-            )
-        elif call.provider == "anthropic":
-            client = anthropic.Anthropic(
-                base_url=target.base, api_key=target.key, default_headers=headers, http_client=http
-            )
-        else:
-            options = genai_types.HttpOptions(base_url=target.base, headers=headers, httpx_client=http)
-            client = genai.Client(api_key=target.key, http_options=options)
+        client = _client(call, target, label, http)
         result = attrgetter(call.method)(client)(**call.arguments)
         if call.managed_stream:
             with result as stream:
@@ -98,23 +88,11 @@ def call_sync(call: Call, target: Target, label: str) -> tuple[Any, Wire]:
         return _plain(result), wire
 
 
-async def call_async(call: Call, target: Target, label: str) -> tuple[Any, Wire]:
+async def call_async(call: Call, target: Target, label: str, wire: Wire | None = None) -> tuple[Any, Wire]:
     """Make the call with the SDK's asyncio client."""
-    wire = Wire()
-    headers = _headers(call, target, label)
+    wire = wire or Wire()
     async with httpx2.AsyncClient(event_hooks={"response": [wire.saw_async]}, timeout=60) as http:
-        client: Any
-        if call.provider == "openai":
-            client = openai.AsyncOpenAI(
-                base_url=f"{target.base}/v1", api_key=target.key, default_headers=headers, http_client=http
-            )
-        elif call.provider == "anthropic":
-            client = anthropic.AsyncAnthropic(
-                base_url=target.base, api_key=target.key, default_headers=headers, http_client=http
-            )
-        else:
-            options = genai_types.HttpOptions(base_url=target.base, headers=headers, httpx_async_client=http)
-            client = genai.Client(api_key=target.key, http_options=options).aio
+        client = _async_client(call, target, label, http)
         result = attrgetter(call.method)(client)(**call.arguments)
         if call.managed_stream:
             async with result as stream:
@@ -124,6 +102,38 @@ async def call_async(call: Call, target: Target, label: str) -> tuple[Any, Wire]
         if call.streamed:
             return [_plain(event) async for event in result], wire
         return _plain(result), wire
+
+
+def _client(call: Call, target: Target, label: str, http: httpx2.Client) -> Any:
+    headers = _headers(call, target, label)
+    if call.provider == "gemini":
+        options = genai_types.HttpOptions(base_url=target.base, headers=headers, httpx_client=http)
+        return genai.Client(api_key=target.key, http_options=options)
+    common: dict[str, Any] = {
+        "api_key": target.key,
+        "default_headers": headers,
+        "http_client": http,
+        "max_retries": target.retries,
+    }
+    if call.provider == "openai":
+        return openai.OpenAI(base_url=f"{target.base}/v1", **common)
+    return anthropic.Anthropic(base_url=target.base, **common)
+
+
+def _async_client(call: Call, target: Target, label: str, http: httpx2.AsyncClient) -> Any:
+    headers = _headers(call, target, label)
+    if call.provider == "gemini":
+        options = genai_types.HttpOptions(base_url=target.base, headers=headers, httpx_async_client=http)
+        return genai.Client(api_key=target.key, http_options=options).aio
+    common: dict[str, Any] = {
+        "api_key": target.key,
+        "default_headers": headers,
+        "http_client": http,
+        "max_retries": target.retries,
+    }
+    if call.provider == "openai":
+        return openai.AsyncOpenAI(base_url=f"{target.base}/v1", **common)
+    return anthropic.AsyncAnthropic(base_url=target.base, **common)
 
 
 def price_of(call: Call, count: Mapping[str, int]) -> Decimal:
