@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from gateway.embedded.account import Account, account_for
 from gateway.embedded.failure import DataInUse, EmbeddedError
@@ -46,7 +45,7 @@ class Embedded:
     def __init__(self, data: Path, *, progress: Callable[[str], None] = lambda line: None) -> None:
         self._data = data.absolute()
         self._progress = progress
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         self._redis: RedisServer | None = None
         self._postgres: PostgresServer | None = None
         self._endpoints: Endpoints | None = None
@@ -72,8 +71,8 @@ class Embedded:
         running = [server.stop() for server in (self._redis, self._postgres) if server]
         await asyncio.gather(*running)
         self._redis = self._postgres = None
-        if self._lock:
-            self._lock.close()
+        if self._lock is not None:
+            os.close(self._lock)
             self._lock = None
 
     async def failed(self) -> str:
@@ -115,7 +114,8 @@ class Embedded:
     def _take_lock(self) -> None:
         try:
             self._data.mkdir(mode=0o755, parents=True, exist_ok=True)
-            lock = (self._data / "lock").open("a+")
+            # A descriptor, not a file object: it must stay locked even if this object is forgotten unstopped.
+            lock = os.open(self._data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as failure:
             raise EmbeddedError(
                 f"The data directory {self._data} cannot be used: {failure.strerror}. "
@@ -124,16 +124,14 @@ class Embedded:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
-            lock.seek(0)
-            holder = lock.read().strip()
-            lock.close()
+            holder = os.read(lock, 20).decode(errors="replace").strip()
+            os.close(lock)
             raise DataInUse(
                 f"Another Tollgate (pid {holder or 'unknown'}) runs on {self._data}. Stop it first, or give "
                 "this one its own directory with --data."
             ) from taken
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
 
     def _socket_directory(self, account: Account) -> Path:

@@ -6,6 +6,7 @@ They are started from the main thread and end with it, so an interrupted run lea
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 from collections.abc import Coroutine
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import redis
 
 from gateway.embedded.account import Account, account_for
@@ -27,6 +29,9 @@ POSTGRES_SETTINGS = {
     "full_page_writes": "off",
     "max_connections": "200",
 }
+
+
+PROJECT = Path(__file__).parents[2]
 
 
 class TestRedis:
@@ -132,6 +137,19 @@ def run(work: Coroutine[Any, Any, Any]) -> None:
         loop.run_until_complete(work)
     finally:
         loop.close()
+
+
+def pids_below(directory: Path) -> list[int]:
+    """The processes that have an open file below ``directory``, this one apart: servers that run on it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            open_paths = [process.cwd(), *(file.path for file in process.open_files())]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if process.pid != os.getpid() and any(Path(path).is_relative_to(directory) for path in open_paths):
+            found.append(process.pid)
+    return found
 
 
 def free_port() -> int:
