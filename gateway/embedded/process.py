@@ -54,6 +54,7 @@ class ServerProcess:
         self._stop_signal = stop_signal
         self._kill_signal = kill_signal
         self._child: subprocess.Popen[bytes] | None = None
+        self._log_offset_bytes = 0  # where this run's lines begin
 
     @property
     def pid(self) -> int | None:
@@ -137,7 +138,7 @@ class ServerProcess:
             (self._kill_signal, KILL_TIMEOUT_S),
             (signal.SIGKILL, KILL_TIMEOUT_S),
         ):
-            _signal_holder(lock, wish)
+            _signal_holder(self.placement, wish)
             if await _until(lambda: _is_free(lock), timeout_s):
                 return True
         raise ServerFailed(f"A {self.name} of an earlier run still holds {lock} and cannot be stopped.")
@@ -155,6 +156,7 @@ class ServerProcess:
                 arguments += ["--pass-closed-directories"]
         _bound_log(place.log)
         with place.log.open("ab") as log:
+            self._log_offset_bytes = log.tell()
             return subprocess.Popen(  # noqa: S603 - programs that we located, no shell
                 [sys.executable, "-I", "-S", str(LAUNCH), *arguments, "--", *command],
                 cwd=place.directory,
@@ -166,9 +168,8 @@ class ServerProcess:
             )
 
     def _describe(self, what: str) -> str:
-        return (
-            f"The private {self.name} {what}. The end of {self.placement.log}:\n{_tail(self.placement.log)}"
-        )
+        log = self.placement.log
+        return f"The private {self.name} {what}. The end of {log}:\n{_tail(log, self._log_offset_bytes)}"
 
 
 async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -191,13 +192,21 @@ def _is_free(lock: Path) -> bool:
     return True
 
 
-def _signal_holder(lock: Path, wish: signal.Signals) -> None:
-    written = lock.read_text().strip()
-    if written.isdigit():
+def _signal_holder(place: Placement, wish: signal.Signals) -> None:
+    written = place.lock.read_text().strip()
+    if written.isdigit() and _may_run_in(place.directory, int(written)):
         try:
             os.kill(int(written), wish)
         except ProcessLookupError:
             pass  # it ended meanwhile, and its children follow
+
+
+def _may_run_in(directory: Path, pid: int) -> bool:
+    """False if the pid is a stranger's: the lock may be held in another container, where pids mean others."""
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == directory.resolve()
+    except OSError:
+        return not Path("/proc/self/cwd").exists()
 
 
 def _environment() -> dict[str, str]:
@@ -212,7 +221,7 @@ def _bound_log(log: Path) -> None:
         log.replace(log.with_suffix(".log.1"))
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, start_bytes: int) -> str:
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        file.seek(max(start_bytes, log.stat().st_size - LOG_TAIL_BYTES))
         return file.read().decode(errors="replace").strip()
