@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.gateway import gateway as gateway
+from tests.support.gateway import shared_gateway as shared_gateway
 from tests.support.servers import TestPostgres, TestRedis
 from tests.support.simulator import simulator as simulator
 from tests.support.simulator import simulator_process as simulator_process
