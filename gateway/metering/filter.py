@@ -91,17 +91,13 @@ class UsageEventFilter:
 
 
 def _cannot_be_usage_event(start: bytes) -> bool:
-    return (
-        len(start) > HELD_BYTES_MAX or start.startswith(_NO_SSE) or _SOME_CHOICE.search(start) is not None
-    )
+    return len(start) > HELD_BYTES_MAX or start.startswith(_NO_SSE) or _SOME_CHOICE.search(start) is not None
 
 
 def _is_usage_event(event: bytes) -> bool:
     if _USAGE_OBJECT.search(event) is None:
         return False
-    data = b"\n".join(
-        line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")
-    )
+    data = b"\n".join(line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:"))
     try:
         doc = orjson.loads(data)
     except orjson.JSONDecodeError:
