@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import http.client
 import json
 import socket
@@ -255,6 +256,14 @@ def test_ids_differ_unless_a_label_fixes_them(simulator: SimulatorProcess) -> No
     assert len({reply_id("") for _ in range(3)}) == 3
     label = new_label("fixed")
     assert {reply_id(label) for _ in range(2)} == {f"chatcmpl-{label}"}
+
+
+def test_a_slow_reader_reads_everything(simulator: SimulatorProcess) -> None:
+    label = new_label("slow")
+    body = {**CHAT, "messages": [{"role": "user", "content": "word " * 4000}]}
+    status, _, _ = _post(simulator, body, label, read_bytes_per_s=200_000)
+    [entry] = simulator.requests(label)
+    assert (status, entry["body_sha256"]) == (200, hashlib.sha256(json.dumps(body).encode()).hexdigest())
 
 
 def test_books_keep_no_secrets_and_no_prompts(simulator: SimulatorProcess) -> None:

@@ -61,7 +61,7 @@ def pricing_of_images() -> dict[str, Any]:
 
 @dataclass
 class GatewayPlan:
-    """What a gateway is started with; ``settings`` go over the generated tollgate.yaml, section by section."""
+    """What a gateway is started with; ``settings`` go over the generated tollgate.yaml by section."""
 
     directory: Path
     upstream: str
