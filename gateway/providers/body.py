@@ -274,6 +274,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
+        twice = twice[:64]
         _refuse(twice, f"{twice!r} is given twice in one object; send it once.", ())
     return found
 

@@ -1,4 +1,4 @@
-"""Recorded requests of real clients: each is understood, and its input bound holds against what was billed."""
+"""Recorded requests of real clients: each is understood, and its input bound holds against the bill."""
 
 from __future__ import annotations
 
