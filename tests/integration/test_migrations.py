@@ -81,7 +81,8 @@ async def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(po
 
 async def test_the_usage_view_has_exactly_the_promised_columns(postgres: Postgres) -> None:
     rows = await postgres.fetch(
-        "SELECT column_name FROM information_schema.columns WHERE table_name = 'usage' ORDER BY ordinal_position"
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'usage' "
+        "ORDER BY ordinal_position"
     )
     assert [row["column_name"] for row in rows] == USAGE_VIEW
 

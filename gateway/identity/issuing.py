@@ -1,0 +1,127 @@
+"""Creating, listing and revoking keys, as `tollgate keys` does it. Every change is in the audit log."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.errors import BadRequest
+from gateway.identity.keys import KeyRecord, digest_of, generate_key, prefix_of
+from gateway.identity.postgres_keys import KeyTable, ListedKey
+from gateway.identity.redis_keys import SharedKeys
+from gateway.settings.limits import Id, ModelPattern, OperationName
+
+_ID = TypeAdapter(Id)
+_MODEL = TypeAdapter(ModelPattern)
+_OPERATION: TypeAdapter[str] = TypeAdapter(OperationName)
+
+
+class Revocations(Protocol):
+    """Where holds look before they are taken: see `gateway.budgets.redis_holds.RedisHolds.revoke`."""
+
+    async def revoke(self, org: str, key: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What is asked for. Ids are as in limits.yaml."""
+
+    org_id: str
+    name: str
+    team_id: str | None = None
+    user_id: str | None = None
+    allowed_models: tuple[str, ...] | None = None
+    allowed_operations: tuple[str, ...] | None = None
+    requests_per_minute: int | None = None
+    open_calls_max: int | None = None
+    expires_at: datetime | None = None
+    trusted_attribution: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    key: str
+    """Shown this once; only its digest is kept."""
+    listed: ListedKey
+
+
+class KeyIssuer:
+    """``actor`` names who does it, for the audit log, e.g. ``cli:root``."""
+
+    def __init__(self, table: KeyTable, shared: SharedKeys, revocations: Revocations) -> None:
+        self._table = table
+        self._shared = shared
+        self._revocations = revocations
+
+    async def create(self, new: NewKey, *, actor: str, now: datetime | None = None) -> IssuedKey:
+        """Raises `BadRequest` naming the member that cannot be."""
+        check(new, now or datetime.now(UTC))
+        key = generate_key()
+        record = KeyRecord(
+            key_id=f"key-{secrets.token_hex(6)}",
+            org_id=new.org_id,
+            team_id=new.team_id,
+            user_id=new.user_id,
+            source="api",
+            allowed_models=new.allowed_models,
+            allowed_operations=new.allowed_operations,
+            requests_per_minute=new.requests_per_minute,
+            open_calls_max=new.open_calls_max,
+            expires_at=new.expires_at,
+            trusted_attribution=new.trusted_attribution,
+        )
+        listed = await self._table.insert(
+            record, name=new.name, digest=digest_of(key), prefix=prefix_of(key), actor=actor
+        )
+        return IssuedKey(key, listed)
+
+    async def list(self, org_id: str | None = None) -> list[ListedKey]:
+        return await self._table.list(org_id)
+
+    async def revoke(self, key_id: str, *, actor: str) -> ListedKey:
+        """Idempotent. Raises `NotFound`; `StoreUnavailable` if a store is down: revoke again until it
+        succeeds.
+
+        The order matters. Postgres first, so that nobody reads the old record any more; then the holds, which
+        refuse the key from there on; last what gateways share, and the sign for them to forget what they
+        remember: by then they find only the truth.
+        """
+        listed = await self._table.revoke(key_id, actor=actor)
+        await self._revocations.revoke(listed.record.org_id, key_id)
+        await self._shared.replace(listed.digest, listed.record)
+        return listed
+
+
+def check(new: NewKey, now: datetime) -> None:
+    """Raises `BadRequest` naming the member that cannot be."""
+    for param, value in (("org", new.org_id), ("team", new.team_id), ("user", new.user_id)):
+        if value is not None:
+            _valid(_ID, value, param)
+    for model in new.allowed_models or ():
+        _valid(_MODEL, model, "allowed_models")
+    for operation in new.allowed_operations or ():
+        _valid(_OPERATION, operation, "allowed_operations")
+    if not new.name.strip() or len(new.name) > 200 or not new.name.isprintable():
+        raise BadRequest("name: must be 1 to 200 printable characters", param="name")
+    for param, number in (
+        ("requests_per_minute", new.requests_per_minute),
+        ("open_calls_max", new.open_calls_max),
+    ):
+        if number is not None and not 1 <= number <= 1_000_000:
+            raise BadRequest(f"{param}: must be from 1 to 1,000,000", param=param)
+    if new.expires_at is not None:
+        if new.expires_at.tzinfo is None:
+            raise BadRequest("expires_at: must say its time zone", param="expires_at")
+        if new.expires_at <= now:
+            raise BadRequest("expires_at: must be in the future", param="expires_at")
+
+
+def _valid(adapter: TypeAdapter[str], value: str, param: str) -> None:
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        raise BadRequest(f"{param}: {value!r}: {error.errors()[0]['msg']}", param=param) from error

@@ -1,0 +1,57 @@
+"""Keys as all gateways share them: what one read from Postgres the others find here.
+
+When Redis is down every method raises `StoreUnavailable`, and callers ask Postgres instead.
+
+    tg:key:<digest>        the record as JSON, for a while; a revoked one says so and stays for a day
+    tg:keys:generation     changed whenever what gateways remember of keys has to be forgotten
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from gateway.identity.keys import KeyRecord
+from gateway.stores.redis import RedisCalls
+
+_GENERATION = "tg:keys:generation"
+RECORD_TTL_S = 300
+"""Bounds what a record can be out of date by if a revocation never reached Redis."""
+REVOKED_TTL_S = 24 * 3600
+"""Outlives every read of Postgres that began before the revocation and could put the old record back."""
+
+
+class SharedKeys:
+    def __init__(self, redis: RedisCalls) -> None:
+        self._redis = redis
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        """The shared record; None if there is none, or another version wrote it."""
+        document = await self._redis.command("GET", _key(digest))
+        if document is None:
+            return None
+        try:
+            return KeyRecord.from_json(document)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    async def offer(self, digest: str, record: KeyRecord) -> KeyRecord:
+        """Share what Postgres said, unless something newer may be there. Returns what is shared now."""
+        taken = await self._redis.command("SET", _key(digest), record.to_json(), "NX", "EX", RECORD_TTL_S)
+        return record if taken is not None else await self.find(digest) or record
+
+    async def replace(self, digest: str, record: KeyRecord) -> None:
+        """What is shared of a key was changed: put the new record in place of it and have all gateways
+        forget.
+        """
+        ttl_s = REVOKED_TTL_S if record.revoked else RECORD_TTL_S
+        await self._redis.command("SET", _key(digest), record.to_json(), "EX", ttl_s)
+        # A random value: a counter could come back to where it was when Redis lost its data.
+        await self._redis.command("SET", _GENERATION, secrets.token_hex(8))
+
+    async def generation(self) -> bytes | None:
+        value: bytes | None = await self._redis.command("GET", _GENERATION)
+        return value
+
+
+def _key(digest: str) -> str:
+    return f"tg:key:{digest}"

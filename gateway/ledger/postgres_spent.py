@@ -1,0 +1,77 @@
+"""What Postgres knows was spent. When it is down everything here raises `PostgresUnavailable`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.budgets.ports import Spent, SpentQuery
+from gateway.ledger.row import instant
+from gateway.stores.postgres import Postgres, Row, Session
+from gateway.stores.sql import Queries
+
+_SQL = Queries.load("gateway.ledger", "usage.sql")
+_QUERIES_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What Postgres says of many counters, all from one snapshot."""
+
+    spent_microcredits: tuple[int, ...]
+    """One for each query, in their order."""
+    recorded: frozenset[str]
+    """Which of the request ids asked about have a row."""
+    rollup_differences: tuple[Row, ...]
+    """Where rollups are not the sums of their rows."""
+
+
+class PostgresLedger:
+    """Implements `gateway.budgets.ports.Ledger`."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def spent(self, query: SpentQuery) -> Spent:
+        async with self._postgres.transaction("repeatable_read", readonly=True) as session:
+            (microcredits,) = await _spent(session, [query])
+            return Spent(microcredits, await _recorded(session, query.unread))
+
+    async def books(self, queries: Sequence[SpentQuery], unread: Sequence[str]) -> Books:
+        """Answers to all ``queries`` (whose own ``unread`` is ignored), and whether the rollups hold."""
+        async with self._postgres.transaction("repeatable_read", readonly=True) as session:
+            spent: list[int] = []
+            for start in range(0, len(queries), _QUERIES_AT_ONCE):
+                spent += await _spent(session, queries[start : start + _QUERIES_AT_ONCE])
+            recorded = await _recorded(session, unread)
+            differences = await session.fetch(_SQL["rollup_differences"])
+        return Books(tuple(spent), recorded, tuple(differences))
+
+
+async def _spent(session: Session, queries: Sequence[SpentQuery]) -> list[int]:
+    rows = await session.fetch(
+        _SQL["spent"],
+        [query.org for query in queries],
+        [query.scope.value for query in queries],
+        [query.scope_id for query in queries],
+        [query.operation for query in queries],
+        [None if query.model is None else like_pattern(query.model) for query in queries],
+        [instant(query.start_us) for query in queries],
+        [None if query.end_us is None else instant(query.end_us) for query in queries],
+        [query.partition for query in queries],
+        [query.upto_sequence for query in queries],
+    )
+    return [row["microcredits"] for row in rows]
+
+
+async def _recorded(session: Session, request_ids: Sequence[str]) -> frozenset[str]:
+    if not request_ids:
+        return frozenset()
+    rows = await session.fetch(_SQL["recorded"], list(request_ids))
+    return frozenset(row["request_id"] for row in rows)
+
+
+def like_pattern(wildcard: str) -> str:
+    """The LIKE pattern of a model pattern, in which ``*`` alone is special."""
+    escaped = wildcard.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%")

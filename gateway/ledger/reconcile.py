@@ -1,0 +1,189 @@
+"""Proves that the counters in Redis, the rows in Postgres and the rollups agree, while traffic runs.
+
+Settlements in a partition are numbered. A counter is read together with the number of the latest settlement
+that it contains; then the stream is read, then Postgres in one snapshot. What the counter contains is either
+still in the stream or committed by then, so up to that number both sides count the same settlements, and
+whatever comes later is left out of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.budgets.model import Scope
+from gateway.budgets.ports import CounterReading, SpentQuery
+from gateway.budgets.selection import selects
+from gateway.ledger.postgres_spent import Books
+from gateway.ledger.row import Entry, Unreadable, UsageRow, merge, microseconds
+
+
+class Stream(Protocol):
+    """See `gateway.ledger.redis_stream.UsageStream`."""
+
+    def everything(self) -> AsyncIterator[Entry]: ...
+
+
+class Ledger(Protocol):
+    """See `gateway.ledger.postgres_spent.PostgresLedger`."""
+
+    async def books(self, queries: Sequence[SpentQuery], unread: Sequence[str]) -> Books: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two numbers that should be equal and are not."""
+
+    what: str
+    expected_microcredits: int
+    found_microcredits: int
+
+    @property
+    def drift_microcredits(self) -> int:
+        return abs(self.found_microcredits - self.expected_microcredits)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    differences: tuple[Difference, ...]
+    counters: int
+    """How many were compared."""
+    unseeded: int
+    """Counters whose base is still being read from the ledger; they are not compared."""
+    unread: int
+    """Settlements that were still in the stream."""
+    unreadable: int
+    """Entries in the stream that no row can be made of."""
+    faults: tuple[str, ...] = ()
+    """What is wrong without an amount to it, such as a rollup whose token counts are not those of its rows.
+    """
+
+    @property
+    def drift_microcredits(self) -> int:
+        return sum(difference.drift_microcredits for difference in self.differences)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.differences or self.faults else 0
+
+    def lines(self) -> Iterator[str]:
+        """The table for people; its last line is ``drift 0`` if all agree."""
+        yield (
+            f"{self.counters} counters compared, {self.unseeded} not seeded yet, "
+            f"{self.unread} settlements still in the stream, {self.unreadable} of them unreadable"
+        )
+        if self.differences:
+            width = max(len(difference.what) for difference in self.differences)
+            yield f"{'':{width}}  {'expected':>20}  {'found':>20}  {'difference':>20}"
+            for found in self.differences:
+                expected, actual = found.expected_microcredits, found.found_microcredits
+                yield f"{found.what:{width}}  {expected:>20,}  {actual:>20,}  {actual - expected:>+20,}"
+        yield from self.faults
+        if self.differences:
+            yield f"drift {self.drift_microcredits} microcredits"
+        else:
+            yield f"drift of counts in {len(self.faults)} rollups" if self.faults else "drift 0"
+
+
+async def reconcile(
+    counters: AsyncIterator[CounterReading], streams: Iterable[Stream], ledger: Ledger
+) -> Report:
+    """Compare everything. The order of the three reads is what makes the comparison exact.
+
+    Raises `gateway.errors.StoreUnavailable` when Redis or Postgres does not answer.
+    """
+    readings = [reading async for reading in counters]
+    entries = [entry for stream in streams async for entry in stream.everything()]
+    rows, unreadable = _rows(entries)
+    books = await ledger.books([_query(reading) for reading in readings], [row.request_id for row in rows])
+    return compare(readings, rows, books, unreadable)
+
+
+def compare(
+    readings: Sequence[CounterReading], stream: Sequence[UsageRow], books: Books, unreadable: int
+) -> Report:
+    """The comparison itself. ``stream``: rows of the entries that are in the stream, committed or not."""
+    unread = _once([row for row in stream if row.request_id not in books.recorded])
+    differences: list[Difference] = []
+    unseeded = 0
+    for reading, spent in zip(readings, books.spent_microcredits, strict=True):
+        name = _name(reading)
+        if reading.open_holds == 0 and reading.held != 0:
+            differences.append(Difference(f"held by nobody in {name}", 0, reading.held))
+        if reading.unseeded:
+            unseeded += 1
+            continue
+        expected = spent + sum(row.credits_microcredits for row in unread if counts(reading, row))
+        if expected != reading.settled:
+            differences.append(Difference(f"settled in {name}", expected, reading.settled))
+    faults: list[str] = []
+    for row in books.rollup_differences:
+        where = f"rollup {row['org_id']} {row['key_id']} {row['model']} {row['quarter_start']:%Y-%m-%d %H:%M}"
+        if row["of_rows"] != row["of_rollups"]:
+            differences.append(Difference(where, row["of_rows"], row["of_rollups"]))
+        else:
+            faults.append(f"{where}: requests, tokens or cost are not those of its rows")
+    return Report(
+        differences=tuple(differences),
+        counters=len(readings) - unseeded,
+        unseeded=unseeded,
+        unread=len(unread),
+        unreadable=unreadable,
+        faults=tuple(faults),
+    )
+
+
+def counts(reading: CounterReading, row: UsageRow) -> bool:
+    """Whether the counter contains this settlement."""
+    scope_id = {
+        Scope.ORG: row.org_id,
+        Scope.TEAM: row.team_id,
+        Scope.USER: row.user_id,
+        Scope.KEY: row.key_id,
+    }[reading.scope]
+    started_at_us = microseconds(row.started_at)
+    return (
+        row.partition == reading.partition
+        and row.sequence <= reading.sequence
+        and row.org_id == reading.org
+        and scope_id == reading.scope_id
+        and reading.start_us <= started_at_us
+        and (reading.end_us is None or started_at_us < reading.end_us)
+        and selects(reading.operation, reading.model, row.operation, row.model)
+    )
+
+
+def _rows(entries: Iterable[Entry]) -> tuple[list[UsageRow], int]:
+    rows: list[UsageRow] = []
+    unreadable = 0
+    for entry in entries:
+        try:
+            rows.append(merge(entry))
+        except Unreadable:
+            unreadable += 1
+    return rows, unreadable
+
+
+def _once(rows: Iterable[UsageRow]) -> list[UsageRow]:
+    return list({(row.request_id, row.started_at): row for row in rows}.values())
+
+
+def _query(reading: CounterReading) -> SpentQuery:
+    return SpentQuery(
+        org=reading.org,
+        scope=reading.scope,
+        scope_id=reading.scope_id,
+        operation=reading.operation,
+        model=reading.model,
+        start_us=reading.start_us,
+        end_us=reading.end_us,
+        partition=reading.partition,
+        upto_sequence=reading.sequence,
+    )
+
+
+def _name(reading: CounterReading) -> str:
+    selectors = [part for part in (reading.operation, reading.model) if part is not None]
+    whose = f"{reading.org} {reading.scope} {reading.scope_id}"
+    return " ".join([whose, reading.window, f"from {reading.start_us // 1_000_000}", *selectors])

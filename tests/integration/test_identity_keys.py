@@ -1,0 +1,151 @@
+"""Keys over the real stores: created, found by every gateway, revoked everywhere within a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+
+from gateway.errors import NotFound, RevokedKey, StoreUnavailable
+from gateway.identity.issuing import KeyIssuer, NewKey
+from gateway.identity.keyring import Keyring
+from gateway.identity.keys import KeyRecord, digest_of
+from gateway.identity.postgres_keys import KeyTable
+from gateway.identity.redis_keys import SharedKeys
+from gateway.ledger.migrate import migrate
+from gateway.stores.postgres import Postgres
+from gateway.stores.redis import RedisStore
+
+
+@dataclass
+class RevokedInHolds:
+    """What the hold script would be told."""
+
+    keys: list[tuple[str, str]] = field(default_factory=list)
+    down: bool = False
+
+    async def revoke(self, org: str, key: str) -> None:
+        if self.down:
+            raise StoreUnavailable
+        self.keys.append((org, key))
+
+
+@dataclass
+class Place:
+    redis: RedisStore
+    postgres: Postgres
+    holds: RevokedInHolds = field(default_factory=RevokedInHolds)
+
+    @property
+    def issuer(self) -> KeyIssuer:
+        return KeyIssuer(KeyTable(self.postgres), SharedKeys(self.redis), self.holds)
+
+    def keyring(self) -> Keyring:
+        return Keyring(SharedKeys(self.redis), KeyTable(self.postgres))
+
+
+@pytest.fixture
+async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Place]:
+    await migrate(postgres_dsn)
+    redis, postgres = RedisStore(redis_url), Postgres(postgres_dsn)
+    await postgres.start()
+    yield Place(redis, postgres)
+    await postgres.stop()
+    await redis.close()
+
+
+async def test_a_created_key_is_shown_once_and_found_by_every_gateway(place: Place) -> None:
+    new = NewKey("acme", "laptop", "research", "ada", ("gpt-*",), ("chat",), 60, 5, trusted_attribution=True)
+    issued = await place.issuer.create(new, actor="cli:root")
+    record = issued.listed.record
+    assert (record.org_id, record.team_id, record.user_id) == ("acme", "research", "ada")
+    assert (record.allowed_models, record.allowed_operations) == (("gpt-*",), ("chat",))
+    assert (record.requests_per_minute, record.open_calls_max, record.trusted_attribution) == (60, 5, True)
+    for _ in range(2):
+        assert await place.keyring().lookup(issued.key) == record
+    (listed,) = await place.issuer.list("acme")
+    assert issued.key.startswith(listed.prefix)
+    assert await place.issuer.list("other") == []
+    everything = await place.postgres.fetch_value(
+        "SELECT (SELECT json_agg(k)::text FROM api_keys k) || (SELECT json_agg(a)::text FROM audit_log a)"
+    )
+    assert issued.key not in everything
+
+
+async def test_a_revoked_key_stops_working_on_every_gateway_within_a_second(place: Place) -> None:
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    rings = [place.keyring() for _ in range(3)]
+    for ring in rings:
+        await ring.start()
+        await ring.lookup(issued.key)
+    await place.issuer.revoke(issued.listed.record.key_id, actor="cli:root")
+    async with asyncio.timeout(1):
+        for ring in rings:
+            await refused(ring, issued.key)
+    for ring in rings:
+        await ring.stop()
+    assert place.holds.keys == [("acme", issued.listed.record.key_id)]
+
+
+async def refused(ring: Keyring, key: str) -> None:
+    while True:
+        try:
+            await ring.lookup(key)
+        except RevokedKey:
+            return
+        await asyncio.sleep(0)
+
+
+async def test_an_old_record_cannot_come_back_over_a_revocation(place: Place) -> None:
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    before = issued.listed.record
+    await place.issuer.revoke(before.key_id, actor="cli:root")
+    shared = SharedKeys(place.redis)
+    assert (await shared.offer(digest_of(issued.key), before)).revoked
+    with pytest.raises(RevokedKey):
+        await place.keyring().lookup(issued.key)
+
+
+async def test_revoking_again_finishes_what_a_store_that_was_down_left(place: Place) -> None:
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = issued.listed.record.key_id
+    await place.keyring().lookup(issued.key)
+    place.holds.down = True
+    with pytest.raises(StoreUnavailable):
+        await place.issuer.revoke(key_id, actor="cli:root")
+    place.holds.down = False
+    await place.issuer.revoke(key_id, actor="cli:root")
+    with pytest.raises(RevokedKey):
+        await place.keyring().lookup(issued.key)
+    assert place.holds.keys == [("acme", key_id)]
+
+
+async def test_each_change_is_in_the_audit_log_once(place: Place) -> None:
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = issued.listed.record.key_id
+    for _ in range(2):
+        await place.issuer.revoke(key_id, actor="cli:ada")
+    rows = await place.postgres.fetch(
+        "SELECT actor, action, object, before, after FROM audit_log ORDER BY id"
+    )
+    assert [(row["actor"], row["action"], row["object"]) for row in rows] == [
+        ("cli:root", "key.create", f"key:{key_id}"),
+        ("cli:ada", "key.revoke", f"key:{key_id}"),
+    ]
+    assert orjson.loads(rows[1]["after"]) == {"revoked": True}
+
+
+async def test_a_key_that_was_not_created_here_cannot_be_revoked_here(place: Place) -> None:
+    with pytest.raises(NotFound, match="no key 'ada-laptop'"):
+        await place.issuer.revoke("ada-laptop", actor="cli:root")
+
+
+async def test_a_shared_record_that_cannot_be_read_is_read_from_postgres(place: Place) -> None:
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    digest = digest_of(issued.key)
+    await place.redis.command("SET", f"tg:key:{digest}", b'{"from":"another version"}')
+    record: KeyRecord = await place.keyring().lookup(issued.key)
+    assert record == issued.listed.record

@@ -1,0 +1,218 @@
+"""Reconcile: counters, stream, rows and rollups agree to the microcredit, or the report says where not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.budgets.model import Scope, Window
+from gateway.budgets.ports import CounterReading, SpentQuery
+from gateway.errors import StoreUnavailable
+from gateway.ledger.migrate import migrate
+from gateway.ledger.postgres_grants import CreditGrants, IdempotencyConflict
+from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.postgres_usage import UsageTable
+from gateway.ledger.reconcile import Report, reconcile
+from gateway.ledger.redis_stream import StreamKeys, UsageStream
+from gateway.ledger.row import merge
+from gateway.stores.postgres import Postgres
+from tests.support.usage_events import ADMISSION, JANUARY_US, entry, stream_fields
+
+KEYS = StreamKeys(0, "tg:{p0}:u", lambda request_id: f"tg:{{p0}}:d:{request_id}")
+DAY_US = 24 * 3600 * 1_000_000
+MIDNIGHT_US = JANUARY_US - DAY_US // 2
+
+TOTAL = CounterReading(
+    org="acme",
+    scope=Scope.ORG,
+    scope_id="acme",
+    operation=None,
+    model=None,
+    window=Window.TOTAL,
+    start_us=0,
+    end_us=None,
+    settled=0,
+    held=0,
+    open_holds=0,
+    grace_start_us=None,
+    unseeded=False,
+    partition=0,
+    sequence=10**9,
+)
+
+
+@dataclass
+class Place:
+    redis: Redis
+    postgres: Postgres
+
+    async def commit(self, *requests: tuple[str, int, int], **rest: object) -> None:
+        """Rows of (request id, sequence, microcredits)."""
+        rows = [
+            merge(entry(name, sequence=sequence, charged_microcredits=amount, **rest))
+            for name, sequence, amount in requests
+        ]
+        await UsageTable(self.postgres).write(rows)
+
+    async def settle(self, name: str, sequence: int, amount: int) -> None:
+        """An entry on the stream."""
+        fields = stream_fields(name, sequence=sequence, charged_microcredits=amount)
+        await self.redis.xadd(KEYS.stream, fields)  # type: ignore[arg-type]
+
+    async def report(self, *readings: CounterReading) -> Report:
+        async def counters() -> AsyncIterator[CounterReading]:
+            for reading in readings:
+                yield reading
+
+        stream = UsageStream(self.redis, KEYS, "reconcile")
+        return await reconcile(counters(), [stream], PostgresLedger(self.postgres))
+
+    async def spent(self, *queries: SpentQuery) -> Sequence[int]:
+        return [(await PostgresLedger(self.postgres).spent(query)).microcredits for query in queries]
+
+
+@pytest.fixture
+async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Place]:
+    await migrate(postgres_dsn)
+    client, postgres = Redis.from_url(redis_url), Postgres(postgres_dsn)
+    await postgres.start()
+    yield Place(client, postgres)
+    await postgres.stop()
+    await client.aclose()
+
+
+async def test_a_counter_equals_its_rows_and_what_is_still_in_the_stream(place: Place) -> None:
+    await place.commit(("a", 1, 100), ("b", 2, 20))
+    await place.settle("c", 3, 3)
+    report = await place.report(replace(TOTAL, settled=123, sequence=3))
+    assert list(report.lines())[-1] == "drift 0"
+    assert (report.exit_code, report.counters, report.unread) == (0, 1, 1)
+
+
+async def test_an_entry_that_was_committed_but_not_acknowledged_counts_once(place: Place) -> None:
+    await place.commit(("a", 1, 100))
+    await place.settle("a", 1, 100)
+    assert (await place.report(replace(TOTAL, settled=100, sequence=1))).exit_code == 0
+
+
+async def test_what_was_settled_after_the_counter_was_read_is_left_out(place: Place) -> None:
+    await place.commit(("a", 1, 100), ("later", 3, 999))
+    await place.settle("b", 2, 20)
+    await place.settle("latest", 4, 999)
+    assert (await place.report(replace(TOTAL, settled=120, sequence=2))).exit_code == 0
+
+
+async def test_drift_names_the_counter_and_the_amount(place: Place) -> None:
+    await place.commit(("a", 1, 100))
+    report = await place.report(
+        replace(TOTAL, settled=90), replace(TOTAL, org="gone", scope_id="gone", settled=7)
+    )
+    lines = list(report.lines())
+    assert lines[-1] == "drift 17 microcredits"
+    assert report.exit_code == 1
+    assert "acme org acme total" in lines[2]
+    assert lines[2].split()[-3:] == ["100", "90", "-10"]
+
+
+async def test_a_hold_that_nobody_has_is_drift(place: Place) -> None:
+    report = await place.report(replace(TOTAL, held=5), replace(TOTAL, held=5, open_holds=1))
+    assert [difference.found_microcredits for difference in report.differences] == [5]
+
+
+async def test_a_counter_that_is_still_being_seeded_is_not_compared(place: Place) -> None:
+    report = await place.report(replace(TOTAL, settled=5, unseeded=True))
+    assert (report.exit_code, report.counters, report.unseeded) == (0, 0, 1)
+
+
+async def test_a_rollup_that_was_tampered_with_is_found(place: Place) -> None:
+    await place.commit(("a", 1, 100))
+    await place.postgres.execute("UPDATE usage_rollups SET credits_microcredits = 99")
+    report = await place.report(replace(TOTAL, settled=99))
+    assert report.drift_microcredits == 1
+    await place.postgres.execute("UPDATE usage_rollups SET credits_microcredits = 100, requests = 2")
+    report = await place.report(replace(TOTAL, settled=100))
+    assert (report.drift_microcredits, report.exit_code) == (0, 1)
+    assert list(report.lines())[-1] == "drift of counts in 1 rollups"
+
+
+async def test_rollups_that_outlived_their_events_are_not_drift(place: Place) -> None:
+    await place.commit(("old", 1, 100))
+    await place.commit(("new", 2, 10), started_at_us=JANUARY_US + 40 * DAY_US)
+    await place.postgres.execute("DROP TABLE usage_events_2026_01")
+    assert (await place.report(replace(TOTAL, settled=110))).exit_code == 0
+
+
+async def test_counters_select_rows_by_scope_window_operation_and_model(place: Place) -> None:
+    await place.commit(("a", 1, 1), started_at_us=MIDNIGHT_US - 1)
+    await place.commit(("b", 2, 10), started_at_us=MIDNIGHT_US)
+    await place.commit(("c", 3, 100), admission=replace(ADMISSION, operation="image", model="gpt_image%1"))
+    await place.commit(
+        ("d", 4, 1000), admission=replace(ADMISSION, team_id=None, user_id=None, key_id="service")
+    )
+    await place.commit(("e", 5, 10_000), admission=replace(ADMISSION, org_id="other"))
+    await place.commit(("f", 6, 100_000), started_at_us=MIDNIGHT_US + DAY_US)
+    day = replace(TOTAL, window=Window.DAY, start_us=MIDNIGHT_US, end_us=MIDNIGHT_US + DAY_US)
+    expected = [
+        (TOTAL, 101_111),
+        (day, 1110),
+        (replace(day, scope=Scope.TEAM, scope_id="research"), 110),
+        (replace(day, scope=Scope.USER, scope_id="ada"), 110),
+        (replace(day, scope=Scope.KEY, scope_id="service"), 1000),
+        (replace(day, operation="image"), 100),
+        (replace(day, operation="image", model="gpt-5"), 0),
+        (replace(day, model="gpt-*"), 1010),
+        (replace(day, model="gpt_*"), 100),
+        (replace(day, model="*%*"), 100),
+    ]
+    report = await place.report(*(replace(reading, settled=amount) for reading, amount in expected))
+    assert list(report.lines())[-1] == "drift 0"
+    for name, sequence, amount in (("g", 7, 5), ("h", 8, 6)):
+        await place.settle(name, sequence, amount)
+    matching = [replace(reading, settled=amount + 11) for reading, amount in expected[:4]]
+    assert (await place.report(*matching)).exit_code == 0
+
+
+async def test_seeding_sees_rows_up_to_a_settlement_and_which_entries_are_rows(place: Place) -> None:
+    await place.commit(("a", 1, 100), ("b", 2, 20), ("c", 3, 3))
+    query = SpentQuery("acme", Scope.ORG, "acme", None, None, 0, None, 0, 2, ("b", "unknown"))
+    answer = await PostgresLedger(place.postgres).spent(query)
+    assert (answer.microcredits, answer.recorded) == (120, frozenset({"b"}))
+    other_partition = replace(query, partition=1, upto_sequence=0)
+    assert await place.spent(replace(query, upto_sequence=0), other_partition) == [0, 123]
+
+
+@dataclass
+class Balances:
+    """Redis's view of the grants, sometimes down."""
+
+    amounts: dict[tuple[str, str], int] = field(default_factory=dict)
+    down: bool = False
+
+    async def grant_credits(self, org: str, grant_id: str, amount: int) -> bool:
+        if self.down:
+            raise StoreUnavailable
+        new = (org, grant_id) not in self.amounts
+        self.amounts[org, grant_id] = amount
+        return new
+
+
+async def test_credits_are_granted_once_however_often_it_is_tried(place: Place) -> None:
+    balances = Balances(down=True)
+    grants = CreditGrants(place.postgres, balances)
+
+    async def grant(amount: int = 500) -> None:
+        await grants.grant("acme", amount, idempotency_key="order-1", reason="purchase", actor="cli:root")
+
+    with pytest.raises(StoreUnavailable):
+        await grant()
+    balances.down = False
+    assert (await grants.project(), await grants.project()) == (1, 0)
+    await grant()
+    with pytest.raises(IdempotencyConflict):
+        await grant(501)
+    assert list(balances.amounts.values()) == [500]
+    assert [found.amount_microcredits for found in await grants.list("acme")] == [500]
+    assert await place.postgres.fetch_value("SELECT count(*) FROM audit_log") == 1
