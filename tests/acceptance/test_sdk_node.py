@@ -99,7 +99,7 @@ def test_results_through_the_gateway_are_the_same_and_rows_exact(
 
 
 def _visible(value: Any) -> Any:
-    """A result as a program uses it. Node has no models with defaults: a ``usage`` that is null in each chunk,
+    """A result as a program uses it. Node has no models with defaults: a null ``usage`` in each chunk, there
     because the gateway asked for usage, is as good as none.
     """
     if isinstance(value, dict):
