@@ -8,13 +8,14 @@ whatever comes later is left out of both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.budgets.model import Scope
 from gateway.budgets.ports import CounterReading, SpentQuery
 from gateway.budgets.selection import selects
+from gateway.ledger.held import OpenHold, held_by_nobody
 from gateway.ledger.postgres_spent import Books
 from gateway.ledger.row import Entry, Unreadable, UsageRow, merge, microseconds
 
@@ -87,17 +88,25 @@ class Report:
 
 
 async def reconcile(
-    counters: AsyncIterator[CounterReading], streams: Iterable[Stream], ledger: Ledger
+    counters: Callable[[], AsyncIterator[CounterReading]],
+    holds: Callable[[], AsyncIterator[OpenHold]],
+    streams: Iterable[Stream],
+    ledger: Ledger,
 ) -> Report:
     """Compare everything. The order of the three reads is what makes the comparison exact.
 
     Raises `gateway.errors.StoreUnavailable` when Redis or Postgres does not answer.
     """
-    readings = [reading async for reading in counters]
+    readings = [reading async for reading in counters()]
     entries = [entry for stream in streams async for entry in stream.everything()]
     rows, unreadable = _rows(entries)
     books = await ledger.books([_query(reading) for reading in readings], [row.request_id for row in rows])
-    return compare(readings, rows, books, unreadable)
+    report = compare(readings, rows, books, unreadable)
+    held = [
+        Difference(f"held in {_name(reading)}", expected, reading.held)
+        for reading, expected in (await held_by_nobody(counters, holds)).values()
+    ]
+    return replace(report, differences=(*report.differences, *held))
 
 
 def compare(
@@ -108,15 +117,12 @@ def compare(
     differences: list[Difference] = []
     unseeded = 0
     for reading, spent in zip(readings, books.spent_microcredits, strict=True):
-        name = _name(reading)
-        if reading.open_holds == 0 and reading.held != 0:
-            differences.append(Difference(f"held by nobody in {name}", 0, reading.held))
         if reading.unseeded:
             unseeded += 1
             continue
         expected = spent + sum(row.credits_microcredits for row in unread if counts(reading, row))
         if expected != reading.settled:
-            differences.append(Difference(f"settled in {name}", expected, reading.settled))
+            differences.append(Difference(f"settled in {_name(reading)}", expected, reading.settled))
     faults: list[str] = []
     for row in books.rollup_differences:
         where = f"rollup {row['org_id']} {row['key_id']} {row['model']} {row['quarter_start']:%Y-%m-%d %H:%M}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from gateway.budgets.keyspace import partition_keys
 from gateway.errors import StoreUnavailable
 from gateway.ledger.row import Entry
 
@@ -31,6 +32,12 @@ class StreamKeys:
     stream: str
     done_marker: Callable[[str], str]
     """The marker's key by request id."""
+
+    @classmethod
+    def of(cls, partition: int) -> StreamKeys:
+        """As the scripts of budgets name them."""
+        keys = partition_keys(partition)
+        return cls(partition, keys.stream, keys.done)
 
 
 @contextmanager

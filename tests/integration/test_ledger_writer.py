@@ -22,7 +22,7 @@ from gateway.stores.postgres import Postgres, PostgresUnavailable
 from tests.support.servers import TestRedis
 from tests.support.usage_events import ADMISSION, JANUARY_US, RESULT, stream_fields
 
-KEYS = StreamKeys(0, "tg:{p0}:u", lambda request_id: f"tg:{{p0}}:d:{request_id}")
+KEYS = StreamKeys.of(0)
 QUICK = Pace(batch_max=50, linger_ms=1, block_ms=20, take_over_idle_ms=0, take_over_every_s=0.02)
 MINUTE_US = 60_000_000
 
