@@ -11,9 +11,10 @@ What other packages use:
 What the ledger implements or reads:
 
 - `gateway.budgets.ports.Ledger`: what Postgres knows was spent, asked when a counter must be seeded.
-- `gateway.budgets.ports.CounterReading`: one counter with its identity, as `RedisHolds.counters()` yields them
-  for reconcile. Every org has at least its own total (scope org, window total, no selector).
-- `RedisHolds.committed(partition, request_ids)`: to be called after rows were committed, so that the markers
+- `gateway.budgets.ports.CounterReading`: one counter with its identity, as `RedisBooks.counters()` in
+  `gateway.budgets.redis_books` yields them for reconcile. Every org that ever spent has at least its own
+  total (scope org, window total, no selector).
+- `RedisBooks.committed(partition, request_ids)`: to be called after rows were committed, so that the markers
   against double settlement expire one day later.
 - Stream of partition N: `gateway.budgets.keyspace.stream_key(N)`; its entries are described in
   `gateway.ledger.event`.

@@ -36,7 +36,9 @@ class Grace:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One spending limit. Its identity is (scope, scope_id, window, operation, model); the amount may change."""
+    """One spending limit. Its identity is (scope, scope_id, window, operation, model); the amount may
+    change.
+    """
 
     scope: Scope
     scope_id: str
@@ -88,7 +90,9 @@ class Grant:
     started_at_us: int
     """Redis TIME at admission: fixes the windows charged and is part of the row's key."""
     remaining: int | None
-    """What the tightest enforced limit or balance has left after this hold; None: nothing limits this call."""
+    """What the tightest enforced limit or balance has left after this hold; None: nothing limits this
+    call.
+    """
     grace: tuple[str, ...] = ()
     """Limits that only let this through because their grace runs."""
     shadow: tuple[str, ...] = ()

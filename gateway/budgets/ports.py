@@ -1,6 +1,7 @@
 """What budgets ask of the ledger, and what they show to reconcile.
 
-The ledger implements `Ledger` over Postgres without importing this package's adapters: the protocol is structural.
+The ledger implements `Ledger` over Postgres without importing this package's adapters: the protocol is
+structural.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ class SpentQuery:
     """What was charged to one counter, by rows whose ``started_at`` lies in [start_us, end_us).
 
     ``scope`` and ``scope_id`` select rows by org_id, team_id, user_id or key_id (always within ``org``).
-    ``operation`` None means all; ``model`` None means all, and may hold ``*`` wildcards (any run of characters,
-    see `gateway.budgets.selection.model_matches`). ``end_us`` None means without end. Both edges fall on
-    quarter hours, as rollups do.
+    ``operation`` None means all; ``model`` None means all, and may hold ``*`` wildcards (any run of
+    characters, see `gateway.budgets.selection.model_matches`). ``end_us`` None means without end. Both edges
+    fall on quarter hours, as rollups do.
     """
 
     org: str
@@ -47,7 +48,9 @@ class Spent:
 
 class Ledger(Protocol):
     async def spent(self, query: SpentQuery) -> Spent:
-        """Answer from one snapshot. Raises `gateway.errors.StoreUnavailable` when Postgres does not answer."""
+        """Answer from one snapshot. Raises `gateway.errors.StoreUnavailable` when Postgres does not
+        answer.
+        """
 
 
 class EmptyLedger:

@@ -1,0 +1,269 @@
+"""Every org's rules, compiled from limits.yaml; immutable, so that a reload swaps one reference.
+
+What budgets need of an org (`OrgRules`) travels as JSON: it is published to Redis so that all gateways decide
+by the same version. Who may use which model is checked here, before anything is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import orjson
+
+from gateway.budgets.model import Grace, Limit, Scope, Subject, Window
+from gateway.budgets.selection import model_matches, selects
+from gateway.budgets.windows import Calendar, Weekday
+from gateway.errors import ConfigError, NotAllowed
+from gateway.settings.limits import (
+    KeySettings,
+    LimitSettings,
+    LimitsFile,
+    OrgSettings,
+    TeamSettings,
+    UserSettings,
+)
+
+_WINDOWS = tuple(Window)
+
+
+class OrgRules:
+    """The limits of one org and everyone in it, and the calendar that their windows follow."""
+
+    def __init__(
+        self,
+        org: str,
+        *,
+        limits: Iterable[Limit] = (),
+        time_zone: str = "UTC",
+        week_start: Weekday = Weekday.MONDAY,
+        balance_required: bool = False,
+        version: int = 0,
+    ) -> None:
+        self.org = org
+        self.calendar = Calendar(time_zone, week_start)
+        self.balance_required = balance_required
+        self.version = version
+        """The highest version wins among gateways; milliseconds since the epoch when it comes from a file."""
+        self.limits = tuple(limits)
+        self._by_scope: dict[tuple[Scope, str], list[Limit]] = {}
+        for limit in self.limits:
+            self._by_scope.setdefault((limit.scope, limit.scope_id), []).append(limit)
+        for group in self._by_scope.values():
+            group.sort(key=lambda limit: _WINDOWS.index(limit.window))
+
+    def limits_for(self, subject: Subject, operation: str, model: str) -> tuple[Limit, ...]:
+        """The limits that count a request, nearest scope first, shortest window first."""
+        scopes = (
+            (Scope.KEY, subject.key),
+            (Scope.USER, subject.user),
+            (Scope.TEAM, subject.team),
+            (Scope.ORG, subject.org),
+        )
+        return tuple(
+            limit
+            for scope, scope_id in scopes
+            if scope_id is not None
+            for limit in self._by_scope.get((scope, scope_id), ())
+            if selects(limit.operation, limit.model, operation, model)
+        )
+
+    def with_limits(self, limits: Iterable[Limit], version: int) -> OrgRules:
+        return OrgRules(
+            self.org,
+            limits=limits,
+            time_zone=self.calendar.time_zone,
+            week_start=self.calendar.week_start,
+            balance_required=self.balance_required,
+            version=version,
+        )
+
+    def to_json(self) -> bytes:
+        """Everything but the version, in a canonical order: equal rules give equal bytes."""
+        return orjson.dumps(
+            {
+                "org": self.org,
+                "time_zone": self.calendar.time_zone,
+                "week_start": int(self.calendar.week_start),
+                "balance_required": self.balance_required,
+                "limits": sorted((asdict(limit) for limit in self.limits), key=repr),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, document: bytes, version: int) -> OrgRules:
+        """Raises `ConfigError` on a document that `to_json` cannot have written."""
+        try:
+            read = orjson.loads(document)
+            return cls(
+                read["org"],
+                limits=[_limit_from(entry) for entry in read["limits"]],
+                time_zone=read["time_zone"],
+                week_start=Weekday(read["week_start"]),
+                balance_required=read["balance_required"],
+                version=version,
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"the published rules of an org cannot be read: {error!r}") from error
+
+
+def _limit_from(entry: Mapping[str, object]) -> Limit:
+    fields: dict[str, object] = dict(entry)
+    grace = fields.pop("grace")
+    return Limit(
+        **{**fields, "scope": Scope(fields["scope"]), "window": Window(fields["window"])},  # type: ignore[arg-type]
+        grace=Grace(**grace) if isinstance(grace, dict) else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """A key as limits.yaml declares it; the registry of keys is `gateway.identity`'s."""
+
+    id: str
+    sha256: str
+    subject: Subject
+    requests_per_minute: int | None
+    open_calls_max: int | None
+    expires_at: datetime | None
+    trusted_attribution: bool
+    allowed_models: tuple[str, ...] | None
+    allowed_operations: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    models: tuple[str, ...] | None
+    operations: tuple[str, ...] | None
+
+
+class Directory:
+    """All of limits.yaml, ready for use."""
+
+    def __init__(
+        self,
+        orgs: Mapping[str, OrgRules],
+        *,
+        keys: Iterable[FileKey] = (),
+        credit_usd: Decimal = Decimal("0.01"),
+        allowed: Mapping[tuple[str, Scope, str], _Allowed] | None = None,
+    ) -> None:
+        self.orgs = dict(orgs)
+        self.keys = tuple(keys)
+        self.credit_usd = credit_usd
+        self._allowed = dict(allowed or {})
+
+    @classmethod
+    def compile(cls, file: LimitsFile, version: int) -> Directory:
+        """``version``: the file's modification time in milliseconds, or anything else that only grows."""
+        compiled = _Compiler(version)
+        for org in file.orgs:
+            compiled.add(org)
+        return cls(compiled.orgs, keys=compiled.keys, credit_usd=file.credit_usd, allowed=compiled.allowed)
+
+    def rules(self, org: str) -> OrgRules:
+        """An org that the file does not name has no limits; its spending is counted all the same."""
+        return self.orgs.get(org) or OrgRules(org)
+
+    def check_allowed(self, subject: Subject, operation: str, model: str) -> None:
+        """Raises `NotAllowed` when org, team, user or key may not use this operation or model."""
+        for scope, scope_id in (
+            (Scope.ORG, subject.org),
+            (Scope.TEAM, subject.team),
+            (Scope.USER, subject.user),
+            (Scope.KEY, subject.key),
+        ):
+            found = self._allowed.get((subject.org, scope, scope_id or ""))
+            if found is not None:
+                check_allow_lists(
+                    f"{scope.value} {scope_id}", found.models, found.operations, operation, model
+                )
+
+
+def check_allow_lists(
+    who: str,
+    models: Iterable[str] | None,
+    operations: Iterable[str] | None,
+    operation: str,
+    model: str,
+) -> None:
+    """Raises `NotAllowed` naming ``who``. None allows everything; an empty list nothing."""
+    if operations is not None and operation not in operations:
+        raise NotAllowed(
+            f"{who} may not use the operation {operation}; ask your administrator to allow it", param=None
+        )
+    if models is not None and not any(model_matches(allowed, model) for allowed in models):
+        raise NotAllowed(f"{who} may not use this model; ask your administrator to allow it", param="model")
+
+
+class _Compiler:
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.orgs: dict[str, OrgRules] = {}
+        self.keys: list[FileKey] = []
+        self.allowed: dict[tuple[str, Scope, str], _Allowed] = {}
+
+    def add(self, org: OrgSettings) -> None:
+        limits = self._limits(Scope.ORG, org.id, org.limits)
+        self._allow(org.id, Scope.ORG, org.id, org.allowed_models, org.allowed_operations)
+        for _path, spender, team, user in org.spenders():
+            if isinstance(spender, KeySettings):
+                scope = Scope.KEY
+                self.keys.append(_file_key(spender, Subject(org.id, team, user, spender.id)))
+            elif isinstance(spender, TeamSettings):
+                scope = Scope.TEAM
+            else:
+                assert isinstance(spender, UserSettings)
+                scope = Scope.USER
+            limits += self._limits(scope, spender.id, spender.limits)
+            self._allow(org.id, scope, spender.id, spender.allowed_models, spender.allowed_operations)
+        self.orgs[org.id] = OrgRules(
+            org.id,
+            limits=limits,
+            time_zone=org.time_zone,
+            week_start=Weekday[org.week_start.upper()],
+            balance_required=org.balance.required,
+            version=self.version,
+        )
+
+    def _limits(self, scope: Scope, scope_id: str, limits: Iterable[LimitSettings]) -> list[Limit]:
+        return [
+            Limit(
+                scope,
+                scope_id,
+                Window(limit.window),
+                limit.credits,
+                limit.operation,
+                limit.model,
+                Grace(limit.grace.percent, limit.grace.minutes) if limit.grace else None,
+                limit.enforce,
+            )
+            for limit in limits
+        ]
+
+    def _allow(
+        self,
+        org: str,
+        scope: Scope,
+        scope_id: str,
+        models: tuple[str, ...] | None,
+        operations: tuple[str, ...] | None,
+    ) -> None:
+        if models is not None or operations is not None:
+            self.allowed[org, scope, scope_id] = _Allowed(models, operations)
+
+
+def _file_key(key: KeySettings, subject: Subject) -> FileKey:
+    return FileKey(
+        id=key.id,
+        sha256=key.sha256,
+        subject=subject,
+        requests_per_minute=key.requests_per_minute,
+        open_calls_max=key.open_calls,
+        expires_at=key.expires,
+        trusted_attribution=key.trusted_attribution,
+        allowed_models=key.allowed_models,
+        allowed_operations=key.allowed_operations,
+    )

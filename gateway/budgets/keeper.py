@@ -1,0 +1,132 @@
+"""Keeps this gateway's holds alive, and ends those of gateways that died.
+
+When the store is down holds cannot be renewed: their deadlines pass, and whoever reaps first afterwards
+charges them at the held amount. ``lost`` hears of each hold that is gone or past its deadline, so that its
+request can be ended before it costs more than was held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from gateway.budgets.holding import Holding
+from gateway.budgets.model import Holds
+from gateway.errors import StoreUnavailable
+
+log = logging.getLogger("tollgate.budgets")
+
+RENEWALS_PER_TTL = 4
+"""Three renewals in a row may fail before a deadline passes."""
+RENEWED_AT_ONCE = 1000
+REAPED_AT_ONCE = 100
+
+
+def _ignore(holding: Holding) -> None:
+    del holding
+
+
+class Keeper:
+    """The `gateway.budgets.holding.Registry` of a gateway. Start and stop are idempotent."""
+
+    def __init__(self, holds: Holds, *, hold_ttl_s: float, lost: Callable[[Holding], None] = _ignore) -> None:
+        self._holds = holds
+        self._hold_ttl_s = hold_ttl_s
+        self._lost = lost
+        self._open: dict[str, tuple[Holding, float]] = {}
+        self._unresolved: dict[str, Holding] = {}
+        self._stopping = asyncio.Event()
+        self._loops: tuple[asyncio.Task[None], ...] = ()
+        self.reaped = 0
+        """How many holds of dead gateways this one has settled."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def track(self, holding: Holding) -> None:
+        self._open[holding.ask.request_id] = (holding, self._now_s() + self._hold_ttl_s)
+
+    def untrack(self, holding: Holding) -> None:
+        self._open.pop(holding.ask.request_id, None)
+        self._unresolved.pop(holding.ask.request_id, None)
+
+    def resolve_later(self, holding: Holding) -> None:
+        self._unresolved[holding.ask.request_id] = holding
+
+    async def start(self) -> None:
+        """Begin to renew and to reap."""
+        if not self._loops:
+            self._stopping.clear()
+            interval_s = self._hold_ttl_s / RENEWALS_PER_TTL
+            self._loops = (
+                asyncio.create_task(self._repeat(self.keep, interval_s)),
+                asyncio.create_task(self._repeat(self.reap, interval_s)),
+            )
+
+    async def stop(self) -> None:
+        """Finish the round under way, and try once more to end what could not be ended."""
+        self._stopping.set()
+        if self._loops:
+            await asyncio.wait(self._loops)
+            self._loops = ()
+        await self._end_unresolved()
+
+    async def keep(self) -> None:
+        """One round: end what could not be ended before, and push all deadlines out."""
+        await self._end_unresolved()
+        open_holds = [
+            (holding.ask.subject.org, request_id) for request_id, (holding, _) in self._open.items()
+        ]
+        for start in range(0, len(open_holds), RENEWED_AT_ONCE):
+            batch = open_holds[start : start + RENEWED_AT_ONCE]
+            asked_s = self._now_s()
+            try:
+                gone = await self._holds.renew(batch)
+            except StoreUnavailable:
+                self._report({request_id for _, request_id in batch if self._expired(request_id)})
+                continue
+            self._report(gone)
+            for _, request_id in batch:
+                if request_id not in gone and request_id in self._open:
+                    self._open[request_id] = (self._open[request_id][0], asked_s + self._hold_ttl_s)
+
+    async def reap(self) -> None:
+        """One round: settle every hold that has outlived its deadline, whoever's it was."""
+        try:
+            while reaped := await self._holds.reap(REAPED_AT_ONCE):
+                self.reaped += reaped
+                log.warning("holds outlived their deadline and were charged in full", extra={"holds": reaped})
+        except StoreUnavailable:
+            return
+
+    def _expired(self, request_id: str) -> bool:
+        found = self._open.get(request_id)
+        return found is not None and found[1] <= self._now_s()
+
+    def _report(self, gone: set[str]) -> None:
+        for request_id in gone:
+            holding, _ = self._open.get(request_id, (None, 0.0))
+            # One that is just being resolved is gone because of that.
+            if holding is not None and not holding.resolving:
+                del self._open[request_id]
+                self._lost(holding)
+
+    async def _end_unresolved(self) -> None:
+        for holding in list(self._unresolved.values()):
+            try:
+                await holding.abandon()
+            except StoreUnavailable:
+                return
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], interval_s: float) -> None:
+        while not self._stopping.is_set():
+            await work()
+            try:
+                async with asyncio.timeout(interval_s):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,242 @@
+"""Which counters a request is charged to, worked out once per kind of request and window.
+
+The same subject, operation and model meet the same counters until a window ends or the rules change, so the
+plan is cached; a request then costs one dictionary lookup. The org's total comes last in every plan, limited
+or not: it is what reconcile compares with the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.budgets.directory import OrgRules
+from gateway.budgets.keyspace import (
+    ORG_TOTAL_IDENTITY,
+    CounterName,
+    PartitionKeys,
+    encode,
+    key_reference,
+    limit_identity,
+)
+from gateway.budgets.model import Limit, Scope, Subject, Window
+from gateway.budgets.rules import Cap
+from gateway.budgets.selection import selects
+from gateway.budgets.windows import Interval
+from gateway.budgets.wording import limit_text
+
+PLANS_MAX = 10_000
+"""Plans kept at once. Models are named by clients, so the cache must be bounded; it is emptied when full."""
+COUNTER_RETENTION_MS = 9 * 24 * 3_600_000
+"""How long a counter outlives its window: longer than any hold (48 hours) and than the marks of ended
+ones.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One counter that a request is charged to."""
+
+    name: CounterName
+    key: str
+    limit: Limit | None
+    """None: counted without a limit (the org's total)."""
+    cap: Cap | None
+    interval: Interval
+    since_us: int
+    """Since when this limit is counted: a counter that is missing in a window begun earlier must be
+    seeded.
+    """
+
+    @property
+    def text(self) -> str:
+        """The limit in words: ``daily limit of user ada (operation image)``."""
+        return limit_text(self.limit) if self.limit is not None else f"total of org {self.name.org}"
+
+    @property
+    def expiry_ms(self) -> int | None:
+        end_us = self.interval.end_us
+        return None if end_us is None else end_us // 1000 + COUNTER_RETENTION_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    subject: Subject
+    operation: str
+    model: str
+    charges: tuple[Charge, ...]
+    valid: Interval
+    """The instants in which these windows hold."""
+    balance_required: bool
+    subject_line: str
+    """Org, team, user, key, operation and model, encoded and separated by blanks, as hold records keep
+    them.
+    """
+    key_reference: str
+    counter_keys: tuple[str, ...]
+    balance_key: str
+    hold_keys: tuple[str, ...]
+    hold_arguments: tuple[str, ...]
+    """What the hold script is told after the request's own arguments."""
+    resolve_arguments: tuple[str, ...]
+
+
+class Planner:
+    """Plans by the rules of one org, as they were published."""
+
+    def __init__(
+        self,
+        rules: OrgRules,
+        since_us: Mapping[str, int],
+        keys: PartitionKeys,
+        *,
+        edition: str = "",
+        hold_ttl_us: int = 0,
+    ) -> None:
+        self.rules = rules
+        self.keys = keys
+        self._edition = edition
+        self._since_us = since_us
+        self._hold_ttl_us = hold_ttl_us
+        self._plans: dict[tuple[Subject, str, str], Plan] = {}
+
+    def plan(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
+        """The plan for a request admitted at ``now_us``."""
+        known = self._plans.get((subject, operation, model))
+        if known is not None and known.valid.start_us <= now_us and now_us < (known.valid.end_us or 0):
+            return known
+        if len(self._plans) >= PLANS_MAX:
+            self._plans.clear()
+        made = self._plans[subject, operation, model] = self._make(subject, operation, model, now_us)
+        return made
+
+    def _make(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
+        windows = self.rules.calendar.around(now_us)
+        charges = [
+            self._charge(subject.org, limit, windows.of(limit.window))
+            for limit in self.rules.limits_for(subject, operation, model)
+        ]
+        total = CounterName(subject.org, Scope.ORG, subject.org, None, None, Window.TOTAL, 0)
+        totals = [charge for charge in charges if charge.name == total]
+        rest = [charge for charge in charges if charge.name != total]
+        charges = [*rest, *(totals or [self._total(total, windows.total)])]
+        parts = (subject.org, subject.team or "", subject.user or "", subject.key, operation, model)
+        reference = key_reference(subject.org, subject.key)
+        return Plan(
+            subject=subject,
+            operation=operation,
+            model=model,
+            charges=tuple(charges),
+            valid=windows.day,
+            balance_required=self.rules.balance_required,
+            subject_line=" ".join(map(encode, parts)),
+            key_reference=reference,
+            counter_keys=tuple(charge.key for charge in charges),
+            balance_key=self.keys.balance(subject.org),
+            hold_keys=self._hold_keys(subject, charges),
+            hold_arguments=self._hold_arguments(
+                windows.day, reference, " ".join(map(encode, parts)), charges
+            ),
+            resolve_arguments=resolve_arguments(charges),
+        )
+
+    def _charge(self, org: str, limit: Limit, interval: Interval) -> Charge:
+        identity = limit_identity(limit, self.rules.calendar.time_zone, self.rules.calendar.week_start)
+        name = CounterName(
+            org, limit.scope, limit.scope_id, limit.operation, limit.model, limit.window, interval.start_us
+        )
+        since_us = self._since_us[ORG_TOTAL_IDENTITY if _is_org_total(limit) else identity]
+        return Charge(name, self.keys.counter(name), limit, Cap.of(limit), interval, since_us)
+
+    def _total(self, name: CounterName, interval: Interval) -> Charge:
+        since_us = self._since_us[ORG_TOTAL_IDENTITY]
+        return Charge(name, self.keys.counter(name), None, None, interval, since_us)
+
+    def _hold_keys(self, subject: Subject, charges: list[Charge]) -> tuple[str, ...]:
+        keys = self.keys
+        return (
+            keys.holds,
+            keys.deadlines,
+            keys.rules(subject.org),
+            keys.revoked,
+            keys.open_calls,
+            keys.admissions(subject.org, subject.key),
+            keys.balance(subject.org),
+            keys.counter_index,
+            *(charge.key for charge in charges),
+        )
+
+    def _hold_arguments(
+        self, valid: Interval, reference: str, subject_line: str, charges: list[Charge]
+    ) -> tuple[str, ...]:
+        arguments = [
+            str(self._hold_ttl_us),
+            self._edition,
+            str(valid.start_us),
+            str(valid.end_us),
+            reference,
+            "1" if self.rules.balance_required else "0",
+            subject_line,
+        ]
+        for charge in charges:
+            cap = charge.cap
+            arguments += [str(cap.amount), str(cap.ceiling), str(cap.grace_us)] if cap else ["", "", ""]
+            arguments += [
+                "1" if cap and cap.enforced else "0",
+                str(charge.interval.start_us),
+                str(charge.since_us),
+                "" if charge.expiry_ms is None else str(charge.expiry_ms),
+            ]
+        return tuple(arguments)
+
+
+def identities(rules: OrgRules) -> list[str]:
+    """Every identity under which these rules count: one per limit, and the org's total."""
+    calendar = rules.calendar
+    found = {
+        limit_identity(limit, calendar.time_zone, calendar.week_start)
+        for limit in rules.limits
+        if not _is_org_total(limit)
+    }
+    return [ORG_TOTAL_IDENTITY, *sorted(found)]
+
+
+def resolve_arguments(charges: list[Charge] | tuple[Charge, ...]) -> tuple[str, ...]:
+    """What the resolve script is told of each counter, to say what remains."""
+    arguments: list[str] = []
+    for charge in charges:
+        cap = charge.cap
+        enforced = cap is not None and cap.enforced
+        arguments += (
+            [str(cap.amount), str(cap.ceiling), str(cap.grace_us)] if cap and enforced else ["", "", ""]
+        )
+    return tuple(arguments)
+
+
+def _is_org_total(limit: Limit) -> bool:
+    """Whether a limit caps the org's total itself, which is counted with or without it."""
+    return (
+        limit.scope is Scope.ORG
+        and limit.window is Window.TOTAL
+        and limit.operation is None
+        and limit.model is None
+    )
+
+
+def counts(charge: Charge, subject: Subject, operation: str, model: str, started_at_us: int) -> bool:
+    """Whether a request of ``subject`` admitted at ``started_at_us`` belongs to the counter of ``charge``."""
+    name = charge.name
+    of_scope = {
+        Scope.ORG: subject.org,
+        Scope.TEAM: subject.team,
+        Scope.USER: subject.user,
+        Scope.KEY: subject.key,
+    }[name.scope]
+    interval = charge.interval
+    return (
+        subject.org == name.org
+        and of_scope == name.scope_id
+        and interval.start_us <= started_at_us
+        and (interval.end_us is None or started_at_us < interval.end_us)
+        and selects(name.operation, name.model, operation, model)
+    )

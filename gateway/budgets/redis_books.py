@@ -1,0 +1,137 @@
+"""What operators and the ledger see and change in Redis beside single requests: counters, holds, balances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from gateway.budgets.keyspace import PartitionKeys, partition_keys, partition_of
+from gateway.budgets.model import Subject, Window
+from gateway.budgets.plan import COUNTER_RETENTION_MS
+from gateway.budgets.ports import CounterReading
+from gateway.budgets.redis_record import HoldRecord
+from gateway.budgets.redis_scripts import GRANT
+from gateway.budgets.rules import Balance
+from gateway.stores.redis import RedisCalls
+
+COMMITTED_TTL_MS = 24 * 3_600_000
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHold:
+    """A request in flight, as `tollgate holds list` shows it."""
+
+    request_id: str
+    subject: Subject
+    operation: str
+    model: str
+    amount: int
+    """Microcredits held."""
+    started_at_us: int
+    deadline_us: int
+    age_s: int
+
+
+class RedisBooks:
+    """Reads and corrects what the scripts keep. Raises `StoreUnavailable` when Redis does not answer."""
+
+    def __init__(self, redis: RedisCalls, *, partitions: int = 1) -> None:
+        self._redis = redis
+        self._partitions = partitions
+
+    def _keys(self, org: str) -> PartitionKeys:
+        return partition_keys(partition_of(org, self._partitions))
+
+    async def counters(self, org: str | None = None) -> AsyncIterator[CounterReading]:
+        """Every counter, or those of one org; each is read at its own instant, with the sequence of that."""
+        numbers = range(self._partitions) if org is None else [self._keys(org).number]
+        for number in numbers:
+            keys = partition_keys(number)
+            names = await self._redis.command("ZRANGE", keys.counter_index, 0, -1, "WITHSCORES")
+            for key, expiry in zip(names[::2], names[1::2], strict=True):
+                reading = await self._reading(keys, key.decode(), expiry)
+                if reading is not None and (org is None or reading.org == org):
+                    yield reading
+
+    async def _reading(self, keys: PartitionKeys, key: str, expiry: bytes) -> CounterReading | None:
+        counter, sequence = await asyncio.gather(
+            self._redis.command("HMGET", key, "s", "h", "o", "g", "b", "u"),
+            self._redis.command("GET", keys.sequence),
+        )
+        if counter[4] is None:
+            await self._redis.command("ZREM", keys.counter_index, key)
+            return None
+        name = keys.counter_name(key)
+        return CounterReading(
+            org=name.org,
+            scope=name.scope,
+            scope_id=name.scope_id,
+            operation=name.operation,
+            model=name.model,
+            window=name.window,
+            start_us=name.start_us,
+            end_us=None if name.window is Window.TOTAL else int(expiry) * 1000 - COUNTER_RETENTION_MS * 1000,
+            settled=int(counter[0] or 0),
+            held=int(counter[1] or 0),
+            open_holds=int(counter[2] or 0),
+            grace_start_us=int(counter[3]) if counter[3] else None,
+            unseeded=counter[5] is not None,
+            partition=keys.number,
+            sequence=int(sequence or 0),
+        )
+
+    async def open_holds(self, org: str | None = None) -> AsyncIterator[OpenHold]:
+        """Requests in flight, nearest deadline first."""
+        numbers = range(self._partitions) if org is None else [self._keys(org).number]
+        seconds, _micros = await self._redis.command("TIME")
+        for number in numbers:
+            keys = partition_keys(number)
+            due = await self._redis.command("ZRANGE", keys.deadlines, 0, -1, "WITHSCORES")
+            for start in range(0, len(due), 2 * PAGE):
+                page = due[start : start + 2 * PAGE]
+                records = await self._redis.command("HMGET", keys.holds, *page[::2])
+                for request_id, deadline, raw in zip(page[::2], page[1::2], records, strict=True):
+                    if raw is None:
+                        continue
+                    record = HoldRecord.parse(raw)
+                    if org is None or record.subject.org == org:
+                        yield _open_hold(request_id.decode(), record, int(deadline), int(seconds))
+
+    async def balance(self, org: str) -> Balance:
+        """The prepaid balance as Redis has it; zeros when nothing was ever granted."""
+        values = await self._redis.command("HMGET", self._keys(org).balance(org), "granted", "spent", "held")
+        return Balance(*(int(value or 0) for value in values))
+
+    async def grant_credits(self, org: str, grant_id: str, amount: int) -> bool:
+        """Add ``amount`` microcredits (negative: take away) to a balance; False if this was done before.
+
+        Raises ValueError when ``grant_id`` was used for another amount.
+        """
+        keys = self._keys(org)
+        call = (keys.balance(org), keys.grants(org)), (grant_id, amount)
+        answer = await self._redis.run(GRANT, *call)
+        if answer[0] == b"conflict":
+            raise ValueError(f"grant {grant_id} of org {org} was {int(answer[1])} microcredits before")
+        return bool(answer[0] == b"ok")
+
+    async def committed(self, partition: int, request_ids: Sequence[str]) -> None:
+        """These rows are in Postgres for good: a day from now their marks against a second one may go."""
+        keys = partition_keys(partition)
+        await asyncio.gather(
+            *(self._redis.command("PEXPIRE", keys.done(id_), COMMITTED_TTL_MS) for id_ in request_ids)
+        )
+
+
+def _open_hold(request_id: str, record: HoldRecord, deadline_us: int, now_s: int) -> OpenHold:
+    return OpenHold(
+        request_id=request_id,
+        subject=record.subject,
+        operation=record.operation,
+        model=record.model,
+        amount=record.amount,
+        started_at_us=record.started_at_us,
+        deadline_us=deadline_us,
+        age_s=max(0, now_s - record.started_at_us // 1_000_000),
+    )

@@ -1,0 +1,119 @@
+"""Ending holds in Redis: by settlement, release or reaping, whichever comes first, once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.budgets.keyspace import PartitionKeys
+from gateway.budgets.model import Ask, Grant
+from gateway.budgets.plan import Plan
+from gateway.budgets.redis_record import HoldRecord
+from gateway.budgets.redis_scripts import RESOLVE
+from gateway.errors import StoreUnavailable
+from gateway.stores.redis import RedisCalls
+
+MARKER_TTL_MS = 7 * 24 * 3_600_000
+"""How long the mark of an ended hold lives unless its row is committed sooner."""
+RELEASE_RETRY_S = 0.25
+
+_NO_ARGUMENTS: tuple[str | bytes | int, ...] = (0, b"", MARKER_TTL_MS, "", b"", "")
+
+
+class Resolver:
+    """Calls the resolve script, following a hold to the counters that it lists by now."""
+
+    def __init__(self, redis: RedisCalls) -> None:
+        self._redis = redis
+        self._unknown: dict[str, tuple[PartitionKeys, Plan]] = {}
+        self._releasing: asyncio.Task[None] | None = None
+
+    async def settle(
+        self, keys: PartitionKeys, request_id: str, plan: Plan, cost: int, result: bytes
+    ) -> list[bytes]:
+        arguments = (cost, result, MARKER_TTL_MS, "", b"", "")
+        return await self._resolve("settle", keys, request_id, plan, arguments)
+
+    async def charge_lost(
+        self, keys: PartitionKeys, grant: Grant, ask: Ask, plan: Plan, cost: int, result: bytes
+    ) -> list[bytes]:
+        """Settle a hold that Redis lost: the caller still knows what its record said."""
+        prepaid = "1" if plan.balance_required else ""
+        arguments = (cost, result, MARKER_TTL_MS, grant.started_at_us, ask.admission, prepaid)
+        return await self._resolve("charge", keys, grant.request_id, plan, arguments)
+
+    async def release(self, keys: PartitionKeys, request_id: str, org: str) -> bool:
+        """False: it had ended before."""
+        record = await self._redis.command("HGET", keys.holds, request_id)
+        counters = HoldRecord.parse(record).counter_keys if record else ()
+        answer = await self._call("release", keys, request_id, counters, (), keys.balance(org), _NO_ARGUMENTS)
+        return answer[0] == b"ok"
+
+    async def reap(self, keys: PartitionKeys, request_id: str, record: HoldRecord) -> bool:
+        """Settle at the held amount, if the deadline has really passed and nobody was faster."""
+        balance = keys.balance(record.subject.org)
+        answer = await self._call("reap", keys, request_id, record.counter_keys, (), balance, _NO_ARGUMENTS)
+        return answer[0] == b"ok"
+
+    def release_later(self, keys: PartitionKeys, request_id: str, plan: Plan) -> None:
+        """Nobody knows whether this hold was taken: give it back as soon as Redis answers."""
+        self._unknown[request_id] = (keys, plan)
+        if self._releasing is None or self._releasing.done():
+            self._releasing = asyncio.create_task(self._release_unknown())
+
+    async def released(self) -> None:
+        """Wait until no hold of unknown outcome is left."""
+        if self._releasing is not None:
+            await asyncio.wait([self._releasing])
+
+    async def close(self) -> None:
+        """Give up what Redis does not answer: the reaper settles it. Idempotent."""
+        if self._releasing is not None:
+            self._releasing.cancel()
+            await asyncio.wait([self._releasing])
+            self._releasing = None
+
+    async def _release_unknown(self) -> None:
+        while self._unknown:
+            request_id, (keys, plan) = next(iter(self._unknown.items()))
+            try:
+                await self._resolve("release", keys, request_id, plan, _NO_ARGUMENTS)
+            except StoreUnavailable:
+                await asyncio.sleep(RELEASE_RETRY_S)
+            else:
+                del self._unknown[request_id]
+
+    async def _resolve(
+        self,
+        mode: str,
+        keys: PartitionKeys,
+        request_id: str,
+        plan: Plan,
+        arguments: tuple[str | bytes | int, ...],
+    ) -> list[bytes]:
+        return await self._call(
+            mode, keys, request_id, plan.counter_keys, plan.resolve_arguments, plan.balance_key, arguments
+        )
+
+    async def _call(
+        self,
+        mode: str,
+        keys: PartitionKeys,
+        request_id: str,
+        counters: tuple[str, ...],
+        caps: tuple[str, ...],
+        balance: str,
+        arguments: tuple[str | bytes | int, ...],
+    ) -> list[bytes]:
+        fixed = (keys.holds, keys.deadlines, keys.open_calls, balance, keys.sequence, keys.stream)
+        while True:
+            answer: list[bytes] = await self._redis.run(
+                RESOLVE,
+                (*fixed, *counters, keys.done(request_id)),
+                (mode, request_id, *arguments, *caps),
+            )
+            if answer[0] != b"keys":
+                return answer
+            # Seeding attached the hold to a further counter, or the rules changed since it was taken.
+            known = {key: caps[index * 3 : index * 3 + 3] for index, key in enumerate(counters) if caps}
+            counters = tuple(answer[1].decode().split(" "))
+            caps = tuple(part for key in counters for part in known.get(key, ("", "", "")))

@@ -1,0 +1,81 @@
+"""The rules that all gateways decide by: published to Redis, the highest version wins."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.budgets.directory import Directory, OrgRules
+from gateway.budgets.keyspace import PartitionKeys, partition_keys, partition_of
+from gateway.budgets.plan import Planner, identities
+from gateway.budgets.redis_scripts import PUBLISH
+from gateway.stores.redis import RedisCalls
+
+PUBLISHED_AT_ONCE = 64
+"""Orgs published concurrently after a reload: one pipeline's worth."""
+
+
+class PublishedRules:
+    """This gateway's copy of what is published, and its own part in publishing."""
+
+    def __init__(self, redis: RedisCalls, directory: Directory, *, partitions: int, hold_ttl_us: int) -> None:
+        self._redis = redis
+        self._partitions = partitions
+        self._hold_ttl_us = hold_ttl_us
+        self._planners: dict[str, Planner] = {}
+        self.directory = directory
+
+    def keys(self, org: str) -> PartitionKeys:
+        return partition_keys(partition_of(org, self._partitions))
+
+    def known(self, org: str) -> Planner | None:
+        """The planner of ``org`` as far as this gateway knows; the hold script tells if it is outdated."""
+        return self._planners.get(org)
+
+    async def planner(self, org: str) -> Planner:
+        return self._planners.get(org) or await self.publish(self.directory.rules(org))
+
+    async def replace(self, directory: Directory) -> None:
+        """Publish every org of a newly loaded file. Raises `StoreUnavailable`."""
+        self.directory = directory
+        rules = list(directory.orgs.values())
+        for start in range(0, len(rules), PUBLISHED_AT_ONCE):
+            await asyncio.gather(*map(self.publish, rules[start : start + PUBLISHED_AT_ONCE]))
+
+    async def publish(self, rules: OrgRules) -> Planner:
+        """Publish ``rules`` unless newer ones are there; either way, go by what is there afterwards."""
+        keys = self.keys(rules.org)
+        answer = await self._redis.run(
+            PUBLISH, (keys.rules(rules.org),), (rules.version, rules.to_json(), *identities(rules))
+        )
+        return self._take(rules.org, answer)
+
+    async def load(self, org: str) -> Planner:
+        """Take what others published; publish what the file says if that is newer, or nothing is there."""
+        answer = await self._redis.command("HGETALL", self.keys(org).rules(org))
+        ours = self.directory.rules(org)
+        if not answer or int(_fields(answer)[b"v"]) < ours.version:
+            return await self.publish(ours)
+        return self._take(org, answer)
+
+    async def republish(self, org: str) -> Planner:
+        """Redis forgot the rules of ``org``: publish the newest that this gateway has seen."""
+        known = self._planners.get(org)
+        ours = self.directory.rules(org)
+        newest = known.rules if known is not None and known.rules.version > ours.version else ours
+        return await self.publish(newest)
+
+    def _take(self, org: str, flat: list[bytes]) -> Planner:
+        fields = _fields(flat)
+        planner = Planner(
+            OrgRules.from_json(fields[b"d"], int(fields[b"v"])),
+            {name[2:].decode(): int(since) for name, since in fields.items() if name.startswith(b"i:")},
+            self.keys(org),
+            edition=fields[b"e"].decode(),
+            hold_ttl_us=self._hold_ttl_us,
+        )
+        self._planners[org] = planner
+        return planner
+
+
+def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

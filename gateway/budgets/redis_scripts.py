@@ -1,0 +1,24 @@
+"""The Lua scripts beside this file. A changed script gets a new name, so that old and new gateways run
+together.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from gateway.stores.redis import Script
+
+
+def _script(name: str) -> Script:
+    return Script.of(name, files("gateway.budgets").joinpath(f"{name}.lua").read_text(encoding="utf-8"))
+
+
+HOLD = _script("hold_1")
+RESOLVE = _script("resolve_1")
+RENEW = _script("renew_1")
+DUE = _script("due_1")
+EXTEND = _script("extend_1")
+ATTACH = _script("attach_1")
+FINISH = _script("finish_1")
+PUBLISH = _script("publish_1")
+GRANT = _script("grant_1")

@@ -1,0 +1,132 @@
+"""Filling a counter that starts in the middle of its window, while requests go on.
+
+Three steps, each safe to repeat by any gateway: attach (from here on Redis counts what settles, up to the
+sequence number X everything else is on record), ask the ledger and the unread stream for what was charged up
+to X, finish (add it and open the counter). No request that the counter applies to is admitted in between. A
+gateway that dies half-way is taken over: attaching again starts from a new X.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.budgets.keyspace import PartitionKeys
+from gateway.budgets.model import Subject
+from gateway.budgets.plan import Charge, counts
+from gateway.budgets.ports import Ledger, SpentQuery
+from gateway.budgets.redis_record import HoldRecord
+from gateway.budgets.redis_scripts import ATTACH, FINISH
+from gateway.stores.redis import RedisCalls
+
+PROTECTED_US = 5_000_000
+"""How long nobody else starts seeding a counter that somebody is at; a ledger query takes milliseconds."""
+BUSY_WAIT_S = 0.02
+STREAM_PAGE = 1000
+
+
+class Seeder:
+    """Seeds counters, each at most once at a time in this process."""
+
+    def __init__(self, redis: RedisCalls, ledger: Ledger) -> None:
+        self._redis = redis
+        self._ledger = ledger
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._failed: set[str] = set()
+
+    async def seed(self, charge: Charge, keys: PartitionKeys) -> None:
+        """Make the counter of ``charge`` usable, or wait a moment for whoever is doing so.
+
+        Raises `StoreUnavailable` when Redis or the ledger does not answer.
+        """
+        task = self._running.get(charge.key)
+        if task is None:
+            task = self._running[charge.key] = asyncio.create_task(self._seed(charge, keys))
+            task.add_done_callback(lambda done: self._ended(charge.key, done))
+        # Shielded: others wait for the same seeding, and half of one helps nobody.
+        await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Let seedings under way end."""
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
+        del self._running[key]
+        if task.cancelled() or task.exception() is not None:
+            self._failed.add(key)
+        else:
+            self._failed.discard(key)
+
+    async def _seed(self, charge: Charge, keys: PartitionKeys) -> None:
+        token = secrets.token_hex(8)
+        held = await self._matching_holds(charge, keys)
+        expiry = "" if charge.expiry_ms is None else charge.expiry_ms
+        protected_us = 0 if charge.key in self._failed else PROTECTED_US
+        answer = await self._redis.run(
+            ATTACH,
+            (keys.holds, keys.sequence, keys.counter_index, charge.key),
+            (token, charge.since_us, expiry, protected_us, *held),
+        )
+        if answer[0] == b"busy":
+            await asyncio.sleep(BUSY_WAIT_S)
+        if answer[0] != b"attached":
+            return
+        base = await self._charged_before(charge, keys, int(answer[1]))
+        # Lost: another gateway took over, and what it adds is right.
+        await self._redis.run(FINISH, (charge.key,), (token, base))
+
+    async def _matching_holds(self, charge: Charge, keys: PartitionKeys) -> list[bytes]:
+        flat = await self._redis.command("HGETALL", keys.holds)
+        return [
+            request_id
+            for request_id, record in zip(flat[::2], flat[1::2], strict=True)
+            if HoldRecord.parse(record).counts_for(charge)
+        ]
+
+    async def _charged_before(self, charge: Charge, keys: PartitionKeys, sequence: int) -> int:
+        """What was charged by settlements up to ``sequence``: what the ledger has, and the stream beyond it.
+
+        The stream is read first: what the ledger takes from it meanwhile, it names as recorded.
+        """
+        unread = await self._unread(charge, keys, sequence)
+        name = charge.name
+        spent = await self._ledger.spent(
+            SpentQuery(
+                org=name.org,
+                scope=name.scope,
+                scope_id=name.scope_id,
+                operation=name.operation,
+                model=name.model,
+                start_us=charge.interval.start_us,
+                end_us=charge.interval.end_us,
+                partition=keys.number,
+                upto_sequence=sequence,
+                unread=tuple(unread),
+            )
+        )
+        return spent.microcredits + sum(
+            cost for request_id, cost in unread.items() if request_id not in spent.recorded
+        )
+
+    async def _unread(self, charge: Charge, keys: PartitionKeys, sequence: int) -> dict[str, int]:
+        found: dict[str, int] = {}
+        start = b"-"
+        while True:
+            page = await self._redis.command("XRANGE", keys.stream, start, "+", "COUNT", STREAM_PAGE)
+            for _entry_id, flat in page:
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                if int(fields[b"n"]) <= sequence and _entry_counts(charge, fields):
+                    found[fields[b"id"].decode()] = int(fields[b"c"])
+            if len(page) < STREAM_PAGE:
+                return found
+            start = b"(" + page[-1][0]
+
+
+def _entry_counts(charge: Charge, fields: Mapping[bytes, Any]) -> bool:
+    admission = orjson.loads(fields[b"a"])
+    subject = Subject(admission["org_id"], admission["team_id"], admission["user_id"], admission["key_id"])
+    return counts(charge, subject, admission["operation"], admission["model"], int(fields[b"t"]))

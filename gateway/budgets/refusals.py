@@ -1,0 +1,115 @@
+"""Refusals, said so that whoever reads them knows which limit, how much, and until when."""
+
+from __future__ import annotations
+
+from gateway.budgets.model import Scope
+from gateway.budgets.plan import Charge
+from gateway.budgets.rules import Refusal, Shortage
+from gateway.budgets.windows import Calendar
+from gateway.budgets.wording import credits_text, limit_text
+from gateway.errors import (
+    BalanceExhausted,
+    BudgetContended,
+    BudgetExceeded,
+    Fault,
+    RateLimited,
+    TollgateError,
+    TooManyOpenCalls,
+)
+
+CONTENDED_RETRY_S = 2
+"""What a caller is told to wait when only holds of others are in the way: most calls end within seconds."""
+
+_MICRO = 1_000_000
+
+
+class AlreadyResolved(TollgateError):
+    """This request id was held and resolved before; every request needs an id of its own."""
+
+    status = 409
+    code = "request_id_reused"
+    fault = Fault.GATEWAY
+
+
+def budget_refusal(refusal: Refusal, charge: Charge, calendar: Calendar, need: int) -> TollgateError:
+    """The error for a limit that has no room for ``need`` microcredits."""
+    limit = charge.limit
+    assert limit is not None
+    end_us = charge.interval.end_us
+    detail: dict[str, object] = {
+        "limit": limit_text(limit),
+        "scope": limit.scope.value,
+        "scope_id": limit.scope_id,
+        "window": limit.window.value,
+        "operation": limit.operation,
+        "model": limit.model,
+        "kind": refusal.shortage.value,
+        "limit_microcredits": refusal.cap,
+        "settled_microcredits": refusal.settled,
+        "held_microcredits": refusal.held,
+        "needed_microcredits": need,
+        "resets_at_us": end_us,
+        "time_zone": calendar.time_zone,
+    }
+    spent = f"{credits_text(refusal.settled)} of {credits_text(refusal.cap)} credits are spent"
+    resets = "it does not reset" if end_us is None else f"it resets at {calendar.local(end_us)}"
+    if refusal.shortage is Shortage.NEVER:
+        return BudgetExceeded(
+            f"This request never fits: it needs at least {credits_text(need)} credits and the "
+            f"{limit_text(limit)} is {credits_text(refusal.cap)} credits. "
+            f"Ask for less output, or for a higher limit.",
+            detail=detail,
+        )
+    if refusal.shortage is Shortage.EXHAUSTED:
+        return BudgetExceeded(f"The {limit_text(limit)} is used up: {spent}; {resets}.", detail=detail)
+    return BudgetContended(
+        f"The {limit_text(limit)} has no room right now: {spent} and {credits_text(refusal.held)} are held "
+        f"by requests in flight; try again shortly.",
+        retry_after_s=CONTENDED_RETRY_S,
+        detail=detail,
+    )
+
+
+def balance_refusal(refusal: Refusal, org: str, need: int) -> TollgateError:
+    """The error for a prepaid balance that has no room for ``need`` microcredits."""
+    detail: dict[str, object] = {
+        "limit": f"balance of {Scope.ORG.value} {org}",
+        "scope": Scope.ORG.value,
+        "scope_id": org,
+        "kind": refusal.shortage.value,
+        "granted_microcredits": refusal.cap,
+        "settled_microcredits": refusal.settled,
+        "held_microcredits": refusal.held,
+        "needed_microcredits": need,
+    }
+    left = credits_text(refusal.cap - refusal.settled)
+    if refusal.shortage is Shortage.EXHAUSTED:
+        return BalanceExhausted(
+            f"The prepaid balance of org {org} is used up: {left} credits are left and this request needs at "
+            f"least {credits_text(need)}. Buy credits to go on.",
+            detail=detail,
+        )
+    return BudgetContended(
+        f"The prepaid balance of org {org} has no room right now: of {left} credits left, "
+        f"{credits_text(refusal.held)} are held by requests in flight; try again shortly.",
+        retry_after_s=CONTENDED_RETRY_S,
+        detail=detail,
+    )
+
+
+def rate_refusal(wait_us: int, requests_per_minute: int) -> TollgateError:
+    """The error for a key's limit on requests in any 60 seconds."""
+    return RateLimited(
+        f"This key may send {requests_per_minute} requests a minute.",
+        retry_after_s=max(1, -(-wait_us // _MICRO)),
+        detail={"requests_per_minute": requests_per_minute},
+    )
+
+
+def open_calls_refusal(open_calls: int, open_calls_max: int) -> TollgateError:
+    """The error for a key's limit on calls in flight."""
+    return TooManyOpenCalls(
+        f"This key has {open_calls} calls open and may have {open_calls_max}.",
+        retry_after_s=CONTENDED_RETRY_S,
+        detail={"open_calls": open_calls, "open_calls_max": open_calls_max},
+    )
