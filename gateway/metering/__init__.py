@@ -1,8 +1,8 @@
-"""Bytes in, usage out: readers of provider replies, the filter of injected usage, tokenizers, and what to charge.
+"""Bytes in, usage out: readers of replies, the filter of injected usage, tokenizers, and what to charge.
 
-Every reader implements `gateway.metering.reading.UsageReader` and reads both forms of its reply: the first bytes
-decide between one JSON document, SSE and a JSON array, because content types lie (a stream answered by a JSON
-error). One reader serves one reply.
+Every reader implements `gateway.metering.reading.UsageReader` and reads both forms of its reply: the first
+bytes decide between one JSON document, SSE and a JSON array, because content types lie (a stream answered by
+a JSON error). One reader serves one reply.
 
 - ``openai_chat.OpenAiChatReader(options: ChatOptions = ChatOptions())``: chat completions and completions.
   ``openai_chat.OPTIONS_BY_KIND: Mapping[str, ChatOptions]`` has the kinds that differ.
@@ -14,5 +14,6 @@ error). One reader serves one reply.
 - ``gemini.GeminiReader()``: generateContent, streamGenerateContent, embeddings.
 - ``reading.NoReader()``: for routes whose reply is not metered.
 
-``filter.UsageEventFilter()`` implements `UsageFilter`; ``conclusion.conclude(...)`` decides what is charged.
+``filter.UsageEventFilter()`` implements `UsageFilter`. ``conclusion.conclude_async(ending, status_code,
+reading, charged, counter)`` decides what is charged. ``tokens.TokenCounter(encodings.Encodings())`` counts.
 """

@@ -1,9 +1,9 @@
 """Anthropic messages.
 
-Cache tokens are beside ``input_tokens`` (anthropic types/usage.py). ``message_start`` has the whole usage object,
-``message_delta`` repeats part of it cumulatively: each field's last value that is not null stands, nothing is ever
-added up. Passes in ``iterations`` that are not of type ``message`` (compaction, advisor) are in no top-level field:
-the top level is the sum of the ``message`` passes.
+Cache tokens are beside ``input_tokens`` (anthropic types/usage.py). ``message_start`` has the whole usage
+object, ``message_delta`` repeats part of it cumulatively: each field's last value that is not null stands,
+nothing is ever added up. Passes in ``iterations`` that are not of type ``message`` (compaction, advisor) are
+in no top-level field: the top level is the sum of the ``message`` passes.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class AnthropicReader(ReplyReader):
         return usage
 
     def _passes(self) -> tuple[tuple[str, Usage], ...]:
-        """What was billed beside the top level; nothing if the top level is the sum of all passes after all."""
+        """What was billed beside the top level: nothing if that is the sum of all passes after all."""
         passes = items(self._usage.get("iterations"))
         extra = [item for item in passes if item.get("type") != "message"]
         inside = all(

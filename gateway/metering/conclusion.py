@@ -94,7 +94,6 @@ _STATUS_OF = {
 _INPUT_SIDE = tuple(
     name for name in COUNTS if name.startswith(("input", "cache_"))
 )  # the rest is produced or done by tools
-_TOKENS_OUT = ("output", "reasoning", "output_audio", "output_image")
 
 
 def conclude(
@@ -151,7 +150,7 @@ def _counted(reading: Reading, charged: Charged, counter: TokenCounter) -> tuple
     bound = charged.bound
     output = min(counted_output(reading, charged.model, counter), bound.output_tokens)
     if reading.usage is not None:
-        return replace(reading.usage, **dict.fromkeys(_TOKENS_OUT, 0) | {"output": output}), Source.COUNTED
+        return _with_output(reading.usage, output), Source.COUNTED
     if not charged.prompt_texts:
         return _with_output(bound, output), Source.BOUND
     read = min(counter.count_prompt(charged.model, charged.prompt_texts), bound.input_tokens)
@@ -171,11 +170,14 @@ def _with_reported_input(bound: Usage, reading: Reading) -> Usage:
     """The bound, its input side replaced by what the provider did report of it."""
     if reading.usage is None:
         return bound
-    return replace(bound, **{name: getattr(reading.usage, name) for name in _INPUT_SIDE})
+    counts = {name: getattr(bound, name) for name in COUNTS} | {
+        name: getattr(reading.usage, name) for name in _INPUT_SIDE
+    }
+    return Usage(**counts, images=bound.images)
 
 
-def _with_output(bound: Usage, output: int) -> Usage:
-    return replace(bound, **dict.fromkeys(_TOKENS_OUT, 0) | {"output": output})
+def _with_output(usage: Usage, output: int) -> Usage:
+    return replace(usage, output=output, reasoning=0, output_audio=0, output_image=0)
 
 
 def _beside_text(bound: Usage) -> bool:

@@ -11,8 +11,8 @@ from gateway.metering.elide import ELIDE_ABOVE_BYTES, elide
 from gateway.metering.sse import Event
 
 DOCUMENT_BYTES_MAX = 8 << 20
-"""Kept of one document after media and vectors were cut out; real ones are far below. Beyond it only the usage
-object near the end is looked for."""
+"""Kept of one document after media and vectors were cut out; real ones are far below. Beyond it only the
+usage object near the end is looked for."""
 
 _TAIL_BYTES = 64 << 10
 _USAGE = re.compile(rb'"(usage|usageMetadata)"\s*:\s*(?=\{)')

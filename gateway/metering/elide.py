@@ -1,7 +1,7 @@
 """Takes the bulk out of large JSON without parsing it.
 
-Replies grow large for two reasons only: base64 media and embedding vectors. Metering needs neither, so both are
-cut from the bytes before they are kept. What remains is valid JSON with shorter strings and arrays.
+Replies grow large for two reasons only: base64 media and embedding vectors. Metering needs neither, so both
+are cut from the bytes before they are kept. What remains is valid JSON with shorter strings and arrays.
 """
 
 from __future__ import annotations

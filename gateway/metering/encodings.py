@@ -1,8 +1,8 @@
 """OpenAI's tokenizer encodings from rank files that come with this package: no network, no cache directory.
 
-Ranks are checked against the SHA-256 that tiktoken demands. Loading o200k_base took 0.28 s and 81 MB, cl100k_base
-0.11 s and 29 MB, and for half of that time tiktoken holds the interpreter lock: call `Encodings.get` at start, before
-serving, for what must not stall a request later.
+Ranks are checked against the SHA-256 that tiktoken demands. Loading o200k_base took 0.28 s and 81 MB,
+cl100k_base 0.11 s and 29 MB, and for half of that time tiktoken holds the interpreter lock: call
+`Encodings.get` at start, before serving, for what must not stall a request later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Removes the usage event that the gateway asked for and the client did not.
 
-That event has ``"choices": []`` and a ``usage`` that is not null; every other byte passes unchanged and in order,
-``"usage":null`` in the other chunks included. An incomplete event is held back only as long as it could still be
-that one.
+That event has ``"choices": []`` and a ``usage`` that is not null; every other byte passes unchanged and in
+order, ``"usage":null`` in the other chunks included. An incomplete event is held back only as long as it
+could still be that one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import orjson
 
 HELD_BYTES_MAX = 64 << 10
-"""A usage event is under 2 KB (Groq's with a breakdown by model: 3 KB); what grows beyond this is let through."""
+"""A usage event is under 3 KB (Groq's, with a breakdown by model); what grows beyond this passes."""
 
 _BLANK = re.compile(rb"[\r\n]+")
 _BORDER = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")

@@ -1,8 +1,8 @@
 """Gemini and Vertex: generateContent in all three framings, and embeddings.
 
-``usageMetadata`` may come with every chunk and is cumulative, but counts also shrink on the way: the last one
-stands. Thoughts are beside candidates and tool-use prompts beside the prompt; cached tokens are inside the prompt
-(google/genai/types.py). Absent fields are 0.
+``usageMetadata`` may come with every chunk and is cumulative, but counts also shrink on the way: the last
+one stands. Thoughts are beside candidates and tool-use prompts beside the prompt; cached tokens are inside
+the prompt (google/genai/types.py). Absent fields are 0.
 """
 
 from __future__ import annotations

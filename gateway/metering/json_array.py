@@ -1,4 +1,4 @@
-"""A sans-I/O scanner for a JSON array that arrives element by element (Gemini streams without ``alt=sse``)."""
+"""A sans-I/O scanner for a JSON array that arrives in pieces (Gemini streams without ``alt=sse``)."""
 
 from __future__ import annotations
 

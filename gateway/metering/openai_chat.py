@@ -1,7 +1,7 @@
 """Chat completions and completions: OpenAI's, and everybody's who speaks it.
 
-Where usage may be: in a last chunk with no choices, in the finish chunk, in an empty delta after it, in every chunk
-(cumulative: the last one counts), only in ``x_groq``, or nowhere.
+Where usage may be: in a last chunk with no choices, in the finish chunk, in an empty delta after it, in
+every chunk (cumulative: the last one counts), only in ``x_groq``, or nowhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import MappingProxyType
 import orjson
 
 from gateway.metering import tiers
-from gateway.metering.openai_usage import UsageRules, has_counts, overlapping
+from gateway.metering.openai_usage import PLAIN, UsageRules, has_counts, overlapping
 from gateway.metering.reading import Reading
 from gateway.metering.reply import Json, ReplyReader, items, members, string
 from gateway.metering.reported_cost import CostField, reported_cost
@@ -24,7 +24,7 @@ from gateway.metering.texts import Texts
 class ChatOptions:
     """How a kind of provider differs from OpenAI."""
 
-    rules: UsageRules = UsageRules()
+    rules: UsageRules = PLAIN
     cost: CostField | None = None
     """Where the provider says what it charged, if what it says is to be charged."""
 
@@ -107,7 +107,7 @@ class OpenAiChatReader(ReplyReader):
             self._stale = False
 
     def _text(self, choice: Json, message: Json) -> None:
-        """All that a model writes is billed: answer, reasoning, refusal, names and arguments of tool calls."""
+        """All that a model writes is billed: answer, reasoning, refusal, tool names and arguments."""
         output = choice.get("index") if isinstance(choice.get("index"), int) else 0
         before = self._texts.chars
         add = self._texts.add

@@ -1,4 +1,4 @@
-"""Images: tokens where the model reports them (gpt-image), otherwise a number of images (DALL·E, Imagen, Grok)."""
+"""Images: tokens where the model reports them (gpt-image), else a number of images (DALL·E, Grok)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FINAL_EVENTS = ("image_generation.completed", "image_edit.completed")
 
 
 class OpenAiImagesReader(ReplyReader):
-    """``label`` is the "quality size" of the request, under which images are counted if no tokens are reported."""
+    """``label``: "quality size" of the request, for counting images where no tokens are reported."""
 
     __slots__ = ("_cost_field", "_images", "_label", "_model", "_usage")
 

@@ -1,14 +1,14 @@
 """The Responses API: usage in the terminal event, hosted tools beside it.
 
-``usage`` counts the chat model only. Image generation runs another model, reported in ``tool_usage.image_gen`` or
-not at all (then the images in the output are counted); searches are in ``tool_usage.web_search`` or else the
-``web_search_call`` items whose action is a search.
+``usage`` counts the chat model only. Image generation runs another model, reported in
+``tool_usage.image_gen`` or not at all (then the images in the output are counted); searches are in
+``tool_usage.web_search`` or else the ``web_search_call`` items whose action is a search.
 """
 
 from __future__ import annotations
 
 from gateway.metering import tiers
-from gateway.metering.openai_usage import UsageRules, has_counts, overlapping
+from gateway.metering.openai_usage import has_counts, overlapping
 from gateway.metering.reading import Reading
 from gateway.metering.reply import Json, ReplyReader, count, items, members, string
 from gateway.metering.reported_cost import CostField, reported_cost
@@ -59,7 +59,7 @@ class OpenAiResponsesReader(ReplyReader):
         usage: Usage | None = None
         cost = None
         if isinstance(reported, dict) and has_counts(reported):
-            read = overlapping(reported, UsageRules(), model)
+            read = overlapping(reported, model=model)
             read.web_searches = max(read.web_searches, _searches(response))
             usage = read.exclusive()
             cost = reported_cost(reported, self._cost_field)

@@ -1,8 +1,8 @@
 """The ``usage`` object of OpenAI's APIs and of the many that copied it, in all its spellings.
 
 Cached, written, audio, image and reasoning tokens are inside the totals (openai types/completion_usage.py,
-types/responses/response_usage.py). Some servers report a part beside its total; their own ``total_tokens`` tells,
-and where there is none, the kind's option decides.
+types/responses/response_usage.py). Some servers report a part beside its total; their own ``total_tokens``
+tells, and where there is none, the kind's option decides.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ class UsageRules:
     reasoning_beside: bool = False
     """Reasoning tokens are always beside the output (xAI chat; Perplexity, where they are in no total)."""
     rest_is_reasoning: bool = False
-    """What ``total_tokens`` has beyond input and output is hidden thinking (Gemini's OpenAI-compatible API)."""
+    """What ``total_tokens`` has beyond input and output is thinking (Gemini's OpenAI-compatible API)."""
 
 
-def overlapping(usage: Json, rules: UsageRules = UsageRules(), model: str | None = None) -> Overlapping:
+PLAIN = UsageRules()
+
+
+def overlapping(usage: Json, rules: UsageRules = PLAIN, model: str | None = None) -> Overlapping:
     """``usage`` with every part inside its total."""
     read = _input(usage)
     _output(usage, read)
@@ -91,7 +94,7 @@ def _output(usage: Json, read: Overlapping) -> None:
 
 
 def _beside(usage: Json, rules: UsageRules, read: Overlapping) -> None:
-    """Put what is reported beside its total into it. A grand total that the parts add up to is the best witness."""
+    """Put what is reported beside its total into it: the grand total is the best witness."""
     audio, reasoning = read.input_audio, read.reasoning
     rest = count(usage.get("total_tokens")) - read.input - read.output
     read.input += count(usage.get("citation_tokens"))  # Perplexity: in no total, billed like input

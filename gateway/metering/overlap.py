@@ -1,7 +1,7 @@
 """Overlapping counts, as reported, into exclusive buckets.
 
-Nothing is invented and nothing is lost: the buckets of each side add up to the total of that side. Where a part is
-reported as larger than what contains it, it is cut down to that and a note says so.
+Nothing is invented and nothing is lost: the buckets of each side add up to the total of that side. Where a
+part is reported as larger than what contains it, it is cut down to that and a note says so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What all readers share: segments, framing, and JSON that is not trusted.
 
-The first byte that is not white space says how a reply is framed: ``{`` one JSON document, ``[`` a JSON array,
-anything else SSE. Bytes are parsed in segments cut at fixed offsets, so that how they arrived cannot matter and
-`feed` costs an append.
+The first byte that is not white space says how a reply is framed: ``{`` one JSON document, ``[`` a JSON
+array, anything else SSE. Bytes are parsed in segments cut at fixed offsets, so that how they arrived cannot
+matter and `feed` costs an append.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def count(value: object) -> int:
     if isinstance(value, bool):
         return 0
     if isinstance(value, int):
-        return value if value > 0 else 0
+        return max(0, value)
     if isinstance(value, float) and value > 0 and value == value and value != float("inf"):
         return int(-(-value // 1))
     return 0

@@ -1,9 +1,9 @@
 """A sans-I/O scanner for server-sent events.
 
-Lines end in ``\\n``, ``\\r\\n`` or ``\\r`` and in nothing else (U+2028, U+2029 and U+0085 occur raw inside JSON
-strings). It is more lenient than the HTML standard where providers are: an event that the end of the stream cuts
-off after a complete line still counts, and ``error: {...}`` as a field of its own (GPUStack) is an event
-named ``error``.
+Lines end in ``\\n``, ``\\r\\n`` or ``\\r`` and in nothing else (U+2028, U+2029 and U+0085 occur raw inside
+JSON strings). It is more lenient than the HTML standard where providers are: an event that the end of the
+stream cuts off after a complete line still counts, and ``error: {...}`` as a field of its own (GPUStack) is
+an event named ``error``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gateway.metering.elide import ELIDE_ABOVE_BYTES, elide
 
 EVENT_BYTES_MAX = 8 << 20
-"""After its media was cut out, no real event is larger: the longest outputs are about 2 MB of text, escaped."""
+"""No real event is larger once its media is cut out: the longest outputs are about 2 MB of text."""
 
 _BOM = b"\xef\xbb\xbf"
 

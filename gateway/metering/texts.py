@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 TEXT_CHARS_MAX = 1 << 20
-"""Kept per reply. The largest outputs (128,000 to 384,000 tokens) are about this long; what goes beyond is kept
-as a number of bytes and counted at the ratio of the text that was kept."""
+"""Kept per reply. The largest outputs (128,000 to 384,000 tokens) are about this long; what goes beyond is
+kept as a number of bytes and counted at the ratio of the text that was kept."""
 
 
 class Texts:

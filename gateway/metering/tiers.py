@@ -1,8 +1,9 @@
 """One spelling for the service tiers that change a price.
 
-A tier is None (standard prices) or a string: ``flex``, ``priority``, ``batch``, ``fast``, ``ultrafast``, ``scale``,
-``performance``, ``provisioned_throughput`` and whatever else a provider invents, in lower case; a region with a
-price of its own is ``geo:us``. Several apply at once: joined by ``+`` in alphabetical order (as `pricing.tiers` reads them).
+A tier is None (standard prices) or a string: ``flex``, ``priority``, ``batch``, ``fast``, ``ultrafast``,
+``scale``, ``performance``, ``provisioned_throughput`` and whatever else a provider invents, in lower case; a
+region with a price of its own is ``geo:us``. Several apply at once: joined by ``+`` in alphabetical order
+(as `pricing.tiers` reads them).
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ Exact for OpenAI's models, an estimate that leans upwards for all others, bounde
 tiktoken chokes on (a million spaces overflow the stack of its regular expressions) is fed to it in slices.
 Measured: 4 to 35 MB/s, with the interpreter lock released.
 
-Factors for other vendors' tokenizers, over o200k_base and rounded up: Claude 8/5 (from Claude 4.7 on 1.3 to 1.6 on
-English and code) and never under 3/2 tokens per character outside the Latin scripts (its tokenizer has few of
-them; 4.8 times o200k_base measured on Thai); everything else 5/4. They are estimates: such counts are marked `counted`.
+Factors for other vendors' tokenizers, over o200k_base and rounded up: Claude 8/5 (from Claude 4.7 on 1.3 to
+1.6 on English and code) and never under 3/2 tokens per character outside the Latin scripts (its tokenizer
+has few of them; 4.8 times o200k_base measured on Thai); everything else 5/4. They are estimates: such counts
+are marked `counted`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tiktoken.model import encoding_name_for_model
 from gateway.metering.encodings import NAMES, DamagedRanks, Encodings
 
 SLICE_CHARS_MAX = 8 << 10
-"""One call into tiktoken: worst measured 2 ms (spaces), and far below where its stack overflows (about 1 MB)."""
+"""One call into tiktoken: worst measured 2 ms (spaces), far from where its stack overflows (about 1 MB)."""
 ENCODED_CHARS_MAX = 8 << 20
 """Beyond the largest context windows (2 million tokens); what is longer counts one token a byte."""
 INLINE_CHARS_MAX = 32 << 10
