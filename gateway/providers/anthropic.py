@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from gateway.errors import BadRequest, TollgateError
-from gateway.metering import tiers
 from gateway.metering.anthropic import AnthropicReader
 from gateway.metering.reading import UsageFilter, UsageReader
 from gateway.providers import ceilings, fields
@@ -128,6 +127,8 @@ class AnthropicDialect:
             hidden_output=tally.hidden or thinks,
             cache_ttl_1h=document.asks_long_ttl(),
             tier=_tier(root),
+            speed=fields.word(root, "speed"),
+            geo=fields.word(root, "inference_geo"),
             caps=(document.cap_member(cap, "max_tokens"),),
             text_bytes=tally.text_bytes,
             passes=tally.passes,
@@ -177,12 +178,9 @@ def _error_object(error: TollgateError, request_id: str) -> dict[str, Any]:
 
 
 def _tier(root: Mapping[str, Any]) -> str | None:
+    """``standard_only`` forbids the priority tier that ``auto``, the default, may use."""
     asked = fields.word(root, "service_tier")
-    return tiers.joined(
-        None if asked == "standard_only" else tiers.normal(asked),
-        tiers.normal(fields.word(root, "speed")),
-        tiers.normal(fields.word(root, "inference_geo"), "geo:"),
-    )
+    return "standard" if asked == "standard_only" else asked
 
 
 def _thinking(document: Document, model: str) -> tuple[int, bool]:

@@ -82,8 +82,11 @@ class Call:
     cache_ttl_1h: bool = False
     """The request may write to a cache with a longer time to live than the default."""
     tier: str | None = None
-    """The service tier asked for, as `gateway.metering.tiers` spells it (several joined by ``+``); None: the
-    standard price."""
+    """The service tier asked for, as the provider spells it; None: the request says nothing."""
+    speed: str | None = None
+    """Anthropic's ``speed``; None: the request says nothing."""
+    geo: str | None = None
+    """Anthropic's ``inference_geo``; None: the request says nothing."""
     usage_injected: bool = False
     """The forwarded body asks for a usage event that the client did not ask for; it is removed again."""
     prompt_texts: Callable[[], tuple[str, ...]] | None = None

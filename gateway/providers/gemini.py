@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from gateway.errors import BadRequest, TollgateError
-from gateway.metering import tiers
 from gateway.metering.gemini import GeminiReader
 from gateway.metering.reading import UsageFilter, UsageReader
 from gateway.providers import fields
@@ -159,7 +158,7 @@ def _read_generation(route: Route, model: str, document: Document) -> Call:
         input_unbounded=tally.unbounded,
         output_kinds=kinds,
         hidden_output=tally.hidden or len(kinds) > 1 or _thinks(model, config),
-        tier=tiers.normal(fields.word(root, tier_name)),
+        tier=fields.word(root, tier_name),
         caps=() if cap is None else (document.cap_member(cap, config_name, cap_name),),
         cap_slot=document.cap_slot(config_name, cap_name) if cap is None else None,
         text_bytes=tally.text_bytes,

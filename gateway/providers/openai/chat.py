@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from gateway.errors import BadRequest
-from gateway.metering import tiers
 from gateway.providers import ceilings, fields
 from gateway.providers.base import Call, Route
 from gateway.providers.body import Document
@@ -186,7 +185,7 @@ def _call(
         extra=tally.extra(),
         input_unbounded=tally.unbounded,
         models_also=tuple(tally.models),
-        tier=tiers.normal(fields.word(root, "service_tier")),
+        tier=fields.word(root, "service_tier"),
         usage_injected=edit is not None,
         edits=(edit,) if edit is not None else (),
         caps=caps,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.errors import BadRequest
-from gateway.metering import tiers
 from gateway.providers import fields
 from gateway.providers.base import Call, Route
 from gateway.providers.body import Document
@@ -34,7 +33,7 @@ def read_embedding(route: Route, body: bytes) -> Call:
         output_cap=0,
         elastic=False,
         input_unbounded=tally.unbounded,
-        tier=tiers.normal(fields.word(root, "service_tier")),
+        tier=fields.word(root, "service_tier"),
         text_bytes=tally.text_bytes,
     )
     if document.whole and text:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.errors import BadRequest
-from gateway.metering import tiers
 from gateway.providers import fields
 from gateway.providers.base import Call, Route
 from gateway.providers.body import Document
@@ -96,7 +95,7 @@ def read_responses(route: Route, body: bytes, options: Options) -> Call:
         models_also=tuple(tally.models),
         hidden_output=tally.hidden or hidden_reasoning(model, root, options),
         cache_ttl_1h=long_cache(document),
-        tier=tiers.normal(fields.word(root, "service_tier")),
+        tier=fields.word(root, "service_tier"),
         caps=() if cap is None else (document.cap_member(cap, "max_output_tokens"),),
         cap_slot=document.cap_slot("max_output_tokens") if cap is None else None,
         text_bytes=tally.text_bytes,

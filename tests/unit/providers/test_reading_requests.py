@@ -167,16 +167,21 @@ def test_a_cap_may_not_fall_to_the_thinking_budget_or_a_providers_least() -> Non
     ("base", "changes", "tier"),
     [
         (CHAT, {"service_tier": "flex"}, "flex"),
-        (CHAT, {"service_tier": "auto"}, None),
+        (CHAT, {}, None),
+        (CHAT, {"service_tier": "auto"}, "auto"),
         (RESPONSES, {"service_tier": "priority"}, "priority"),
-        (MESSAGES, {"service_tier": "standard_only"}, None),
-        (MESSAGES, {"speed": "fast", "inference_geo": "us"}, "fast+geo:us"),
+        (MESSAGES, {"service_tier": "standard_only"}, "standard"),
         (GEMINI, {"serviceTier": "flex"}, "flex"),
         (GEMINI, {"service_tier": "priority"}, "priority"),
     ],
 )
 def test_the_tier_asked_for_is_known(base: Base, changes: dict[str, Any], tier: str | None) -> None:
     assert read(base, **changes).tier == tier
+
+
+def test_anthropics_speed_and_place_are_known() -> None:
+    call = read(MESSAGES, speed="fast", inference_geo="us")
+    assert (call.tier, call.speed, call.geo) == (None, "fast", "us")
 
 
 @pytest.mark.parametrize(
