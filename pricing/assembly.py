@@ -12,7 +12,7 @@ from pricing.images import PerImage
 from pricing.overrides import Factor, Layered
 from pricing.price import LEAST_OUTPUT_TOKENS, Price
 from pricing.rates import TOKEN_BUCKETS, Rate, Rates, Schedule, dearest, schedule
-from pricing.tiers import BATCH, canonical
+from pricing.tiers import ONLY_BY_NAME, canonical
 from pricing.usage import COUNTS
 
 _CHARGES_FOR_WRITES = "claude"
@@ -28,13 +28,13 @@ def assemble(
     unit_ceiling_femtousd: int | None,
 ) -> Price | None:
     """The compiled price, or None: neither the catalogue nor the file has one."""
-    standard, variants, factors, auto_names = _rates(listing, layered, ceilings)
+    standard, variants, factors = _rates(listing, layered, ceilings)
     if not standard and not layered.images:
         return None
     model = listing.model if listing else name
     schedules = _schedules(name, standard, variants, factors)
     base = schedules.pop("")
-    automatic = [schedules[tier] for tier in sorted(auto_names) if tier in schedules]
+    automatic = [one for tier, one in schedules.items() if tier not in ONLY_BY_NAME and ":" not in tier]
     price = Price(
         provider=provider,
         model=model,
@@ -45,7 +45,6 @@ def assemble(
         dearest=dearest((base, *schedules.values())),
         max_output_tokens=0,
         overhead_input_tokens=0,
-        overhead_input_tokens_tools=0,
         images=layered.images,
         audio_ms_min=listing.audio_ms_min if listing else 0,
         unit_ceiling_femtousd=unit_ceiling_femtousd,
@@ -67,7 +66,6 @@ def flat(provider: str, name: str, ceiling_femtousd: int, layered: Layered, ceil
         dearest=only,
         max_output_tokens=0,
         overhead_input_tokens=0,
-        overhead_input_tokens_tools=0,
         images=PerImage.of({"image": 0}),
         any_tier=True,
     )
@@ -76,38 +74,35 @@ def flat(provider: str, name: str, ceiling_femtousd: int, layered: Layered, ceil
 
 def _rates(
     listing: Listing | None, layered: Layered, ceilings: Ceilings
-) -> tuple[dict[str, Rate], dict[str, Rates], dict[str, Factor], set[str]]:
-    """Standard rates; per tier the rates that differ; per tier a factor; the tiers that ``auto`` may
-    become."""
+) -> tuple[dict[str, Rate], dict[str, Rates], dict[str, Factor]]:
+    """Standard rates; full rates of some tiers; factors of other tiers."""
     listed: Rates = listing.rates if listing else {}
+    if layered.tokens is not None:
+        listed = _without_tokens(listed)
+    standard = {**listed, **(layered.tokens or {}), **(layered.units or {})}
     variants: dict[str, Rates] = {}
     factors: dict[str, Factor] = {}
     if listing and layered.tokens is None:
-        known = {canonical(tier): rates for tier, rates in listing.tiers.items() if canonical(tier)}
+        # the catalogue lists what differs; what it leaves out keeps the standard price
+        variants.update({canonical(tier): {**standard, **rates} for tier, rates in listing.tiers.items()})
         shipped = ceilings.tier_factors(listing.provider, listing.model)
-        variants.update(known)
-        factors.update({tier: f.as_integer_ratio() for tier, f in shipped.items() if tier not in known})
-    elif layered.tokens is not None:
-        listed = {bucket: rate for bucket, rate in listed.items() if bucket not in TOKEN_BUCKETS}
+        factors.update({tier: f.as_integer_ratio() for tier, f in shipped.items() if tier not in variants})
     for tier, rates in (layered.tier_rates or {}).items():
-        variants[tier] = rates
+        # the file states all: a kind of token that it leaves out is not quietly at the standard price
+        variants[tier] = {**_without_tokens(standard), **rates}
         factors.pop(tier, None)
     for tier, factor in (layered.tier_factors or {}).items():
         factors[tier] = factor
         variants.pop(tier, None)
-    standard = {**listed, **(layered.tokens or {}), **(layered.units or {})}
-    own = {*(layered.tier_rates or ()), *(layered.tier_factors or ())} - {""}
-    automatic = {canonical(tier) for tier in (listing.auto_tiers if listing else ())} | own
-    return standard, variants, factors, {tier for tier in automatic if tier != BATCH and ":" not in tier}
+    variants.pop("", None)
+    return standard, variants, factors
 
 
 def _schedules(
     name: str, standard: Rates, variants: Mapping[str, Rates], factors: Mapping[str, Factor]
 ) -> dict[str, Schedule]:
     """By canonical tier, "" for the standard one; every combination with the factors that join others."""
-    rates: dict[str, Rates] = {"": standard}
-    for tier, differing in variants.items():
-        rates[tier] = {**standard, **differing}
+    rates: dict[str, Rates] = {"": standard, **variants}
     for tier, factor in factors.items():
         if ":" not in tier:
             rates[tier] = _scaled(standard, factor)
@@ -118,6 +113,10 @@ def _schedules(
             )
     charges = _CHARGES_FOR_WRITES in name.lower()
     return {tier: schedule(all_rates, charges_for_writes=charges) for tier, all_rates in rates.items()}
+
+
+def _without_tokens(rates: Rates) -> Rates:
+    return {bucket: rate for bucket, rate in rates.items() if bucket not in TOKEN_BUCKETS}
 
 
 def _scaled(rates: Rates, factor: Factor) -> Rates:
@@ -141,15 +140,12 @@ def _ref(listing: Listing | None, layered: Layered) -> str:
 def _limited(price: Price, name: str, listing: Listing | None, layered: Layered, ceilings: Ceilings) -> Price:
     limits = layered.limits or {}
     window = limits.get("context_window", listing.context_window if listing else None)
-    overhead = ceilings.overhead(name)
-    plain = limits.get("overhead_input_tokens", overhead.plain)
     images = layered.image_output_tokens
     return replace(
         price,
         context_window=window,
         max_output_tokens=limits.get("max_output_tokens") or ceilings.max_output_tokens(name, window),
         least_output_tokens=limits.get("least_output_tokens", LEAST_OUTPUT_TOKENS),
-        overhead_input_tokens=plain,
-        overhead_input_tokens_tools=limits.get("overhead_input_tokens_tools", max(plain, overhead.tools)),
+        overhead_input_tokens=limits.get("overhead_input_tokens", ceilings.overhead_input_tokens(name)),
         image_output_tokens=ceilings.image_output_tokens(name) if images is None else images,
     )

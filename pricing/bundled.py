@@ -91,7 +91,6 @@ class _Dated:
 @dataclass(frozen=True, slots=True)
 class _Variant:
     tier: str
-    auto: bool
     applies: Condition
     rates: Rates
 
@@ -128,14 +127,11 @@ class BundledCatalogue:
         if not standard.rates:
             return None
         tiers: dict[str, dict[str, Rate]] = {}
-        auto: set[str] = set()
         # a variant belongs to the provider that lists it, not to one that resells its models
         for variant in entry.variants if entry.provider == provider else ():
             if variant.applies(at_s):
                 rates = tiers.setdefault(variant.tier, {})
                 rates.update({bucket: rate for bucket, rate in variant.rates.items() if bucket not in rates})
-                if variant.auto:
-                    auto.add(variant.tier)
         from_s, until_s = _interval(entry.edges, at_s)
         return Listing(
             provider=entry.provider,
@@ -143,7 +139,6 @@ class BundledCatalogue:
             ref=f"{self.version}: {entry.provider}/{entry.model}{standard.since}",
             rates=standard.rates,
             tiers=tiers,
-            auto_tiers=frozenset(auto),
             context_window=entry.context_window,
             audio_ms_min=_AUDIO_MS_MIN.get((entry.provider, entry.model), 0),
             from_s=from_s,
@@ -190,7 +185,6 @@ def _variant(variant: PriceVariant) -> _Variant:
     known = key in {"service_tier", "processing", "speed"}
     return _Variant(
         tier=value if known else f"{key}:{value}",
-        auto=key == "service_tier",
         applies=_condition(variant.constraint),
         rates=_rates(variant.prices),
     )

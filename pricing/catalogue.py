@@ -26,8 +26,6 @@ class Listing:
     rates: Rates
     tiers: Mapping[str, Rates] = field(default_factory=dict)
     """Service tier -> the rates that differ from ``rates``."""
-    auto_tiers: frozenset[str] = frozenset()
-    """Tiers that a provider may pick by itself when it is asked for ``auto``."""
     context_window: int | None = None
     audio_ms_min: int = 0
     """Shorter audio is billed as this long."""

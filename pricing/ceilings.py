@@ -19,19 +19,11 @@ OUTPUT_TOKENS_MAX = 128_000
 
 
 @dataclass(frozen=True, slots=True)
-class Overhead:
-    """Input tokens billed beside the bytes of a request: without and with function tools."""
-
-    plain: int
-    tools: int
-
-
-@dataclass(frozen=True, slots=True)
 class Ceilings:
     """The shipped tables. Each answers for a model's name, the longest matching pattern winning."""
 
     _output: tuple[tuple[Pattern, int], ...]
-    _overhead: tuple[tuple[Pattern, Overhead], ...]
+    _overhead: tuple[tuple[Pattern, int], ...]
     _images: tuple[tuple[Pattern, PerImage], ...]
     _factors: tuple[tuple[str, Pattern, Mapping[str, Fraction]], ...]
 
@@ -41,7 +33,7 @@ class Ceilings:
         return cls(
             _output=tuple((Pattern(name), count) for name, count in tables["max_output_tokens"].items()),
             _overhead=tuple(
-                (Pattern(name), Overhead(**both)) for name, both in tables["overhead_input_tokens"].items()
+                (Pattern(name), count) for name, count in tables["overhead_input_tokens"].items()
             ),
             _images=tuple(
                 (Pattern(name), PerImage.of(counts)) for name, counts in tables["image_output_tokens"].items()
@@ -59,8 +51,8 @@ class Ceilings:
     def max_output_tokens(self, model: str, context_window: int | None) -> int:
         return best(self._output, model) or context_window or OUTPUT_TOKENS_MAX
 
-    def overhead(self, model: str) -> Overhead:
-        return best(self._overhead, model) or Overhead(0, 0)
+    def overhead_input_tokens(self, model: str) -> int:
+        return best(self._overhead, model) or 0
 
     def image_output_tokens(self, model: str) -> PerImage:
         return best(self._images, model) or PerImage(())

@@ -21,6 +21,7 @@ Each setting is taken from the most specific entry that gives it: an exact name,
 then a provider by name, by kind, then any, then the newest ``from`` that is not in the future.
 ``usd_per_mtok`` replaces all token prices of the model, with their tiers and service tiers; ``usd_per``
 replaces or adds the units it names.
+A tier name that means the standard price everywhere ("default", "auto") cannot be given another one.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from pricing.errors import BadPricing
 from pricing.images import KEY as IMAGE_KEY
 from pricing.money import decimal
 from pricing.rates import TOKEN_BUCKETS
+from pricing.tiers import canonical
 
 PRICE_MAX_USD = 1_000_000
 UNITS: Mapping[str, tuple[str, int]] = {
@@ -143,7 +145,8 @@ class ContextTier(_Section):
 
 
 class ServiceTier(_Section):
-    """Prices of one service tier; token kinds that it leaves out keep the standard price."""
+    """All token prices of one service tier, as ``usd_per_mtok`` of an entry states all of the standard
+    one."""
 
     usd_per_mtok: TokenPrices
     tiers: tuple[ContextTier, ...] = ()
@@ -168,11 +171,12 @@ class ModelEntry(_Section):
     context_window: Annotated[Count, Field(gt=0)] | None = None
     least_output_tokens: Annotated[Count, Field(gt=0)] | None = None
     overhead_input_tokens: Count | None = None
-    overhead_input_tokens_tools: Count | None = None
     image_output_tokens: dict[Annotated[str, BeforeValidator(_image_key)], Count] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if standard := [name for name in self.service_tiers if not canonical(name)]:
+            raise BadPricing(f"service tier {standard[0]!r} is the standard one; price it with usd_per_mtok")
         if self.tiers and self.usd_per_mtok is None:
             raise BadPricing("tiers need usd_per_mtok in the same entry")
         for tiers, base in _tier_lists(self):

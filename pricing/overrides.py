@@ -52,7 +52,7 @@ class Layered:
     tier_rates: Mapping[str, Rates] | None = None
     tier_factors: Mapping[str, Factor] | None = None
     limits: Mapping[str, int] | None = None
-    """max_output_tokens, context_window, least_output_tokens, overhead_input_tokens[_tools], where given."""
+    """max_output_tokens, context_window, least_output_tokens, overhead_input_tokens, where given."""
     image_output_tokens: PerImage | None = None
 
 
@@ -61,7 +61,6 @@ LIMITS = (
     "context_window",
     "least_output_tokens",
     "overhead_input_tokens",
-    "overhead_input_tokens_tools",
 )
 
 

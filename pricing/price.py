@@ -14,7 +14,7 @@ from operator import attrgetter, mul
 from pricing.errors import UnpricedTier, UnpricedUnit
 from pricing.images import PerImage
 from pricing.rates import CACHE_WRITE_BUCKETS, INDEX, INPUT_BUCKETS, OUTPUT_BUCKETS, Schedule
-from pricing.tiers import AUTO, canonical
+from pricing.tiers import canonical, is_auto
 from pricing.usage import COUNTS, Usage
 
 LEAST_OUTPUT_TOKENS = 1024
@@ -121,9 +121,7 @@ class Price:
     """Nowhere below any price of this model."""
     max_output_tokens: int
     overhead_input_tokens: int
-    """Input tokens to add to what the body's bytes bound."""
-    overhead_input_tokens_tools: int
-    """The same for a request with function tools."""
+    """Input tokens to add to what the body's bytes bound; tools have ceilings of their own."""
     least_output_tokens: int = LEAST_OUTPUT_TOKENS
     context_window: int | None = None
     images: PerImage = field(default_factory=lambda: PerImage(()))
@@ -192,6 +190,11 @@ class Price:
         fixed += images_femtousd + self._for_missing(missing)
         return Bound(fixed, output_price, output_tokens_max)
 
+    @property
+    def sells_output(self) -> bool:
+        """Whether output tokens have a price: not so for models sold by the image, the minute, the search."""
+        return _OUTPUT not in self.standard.unpriced
+
     # -------------------------------------------------------------- tiers
 
     def _served(self, tier: str | None) -> Schedule | None:
@@ -201,9 +204,10 @@ class Price:
         return self.standard if name == "" else self.tiers.get(name)
 
     def _asked(self, tier: str | None) -> Schedule:
-        if tier is not None and tier.strip().lower() == AUTO:
-            return self.auto
         schedule = self._served(tier)
+        if schedule is not None and is_auto(tier):
+            # what else was asked multiplies whichever tier is picked: then only the dearest is surely enough
+            schedule = self.auto if schedule is self.standard else self.dearest
         if schedule is None:
             raise UnpricedTier(self.provider, self.model, str(tier))
         return schedule

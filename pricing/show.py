@@ -14,6 +14,7 @@ from pricing.price import Price
 from pricing.rates import INDEX, TOKEN_BUCKETS, Schedule
 
 MILLION = 1_000_000
+DAY_S = 86_400
 _UNIT_OF = {"audio_ms": ("audio minute", 60_000), "video_ms": ("video second", 1_000)} | {
     bucket: (name.replace("_", " "), units)
     for name, (bucket, units) in UNITS.items()
@@ -52,37 +53,50 @@ def _everywhere(book: PriceBook) -> list[tuple[str, str, str | None]]:
 def _of_provider(
     book: PriceBook, provider: str, kind: str, catalogue: str | None, model: str, at_s: int
 ) -> str | None:
-    starts = book.changes(provider, kind, model, catalogue)
-    instants = sorted({*starts, at_s}) if not starts or at_s < starts[0] else list(starts)
-    if starts and at_s >= starts[0]:
-        instants.insert(0, starts[0] - 1)
-    current = max((instant for instant in instants if instant <= at_s), default=at_s)
-    blocks: list[str] = []
     last: Price | None = None
-    for instant in instants:
+    blocks: list[str] = []
+    for since, instant, is_now in _versions(book, provider, kind, catalogue, model, at_s):
         try:
-            price = book.price(provider, kind, model, at_s if instant == current else instant, catalogue)
+            price = book.price(provider, kind, model, instant, catalogue)
         except UnpricedModel:
             continue
-        if last is None or _table(price) != _table(last) or instant == current:
-            since = (
-                dt.datetime.fromtimestamp(instant, dt.UTC).strftime("%Y-%m-%d") if instant in starts else None
+        if last is None or is_now or _table(price) != _table(last):
+            mark = "  <- now" if is_now else "  (announced)" if instant > at_s else ""
+            blocks.append(
+                "\n".join([f"  {since}{mark}   [{price.ref}]", *(f"    {x}" for x in _table(price))])
             )
-            blocks.append(_block(price, since, instant > at_s, instant == current))
         last = price
     if last is None:
         return None
     head = f"{provider} / {last.model}" + ("" if last.model == model else f"  (asked for: {model})")
-    limits = f"  output up to {last.max_output_tokens:,} tokens" + (
-        f", context window {last.context_window:,}" if last.context_window else ""
-    )
-    return "\n".join([head, limits, *blocks])
+    limits = []
+    if last.sells_output:
+        limits.append(f"output up to {last.max_output_tokens:,} tokens")
+    if last.context_window:
+        limits.append(f"context window {last.context_window:,} tokens")
+    return "\n".join([head, *([f"  {', '.join(limits)}"] if limits else []), *blocks])
 
 
-def _block(price: Price, since: str | None, future: bool, current: bool) -> str:
-    when = f"from {since}" if since else "until the first date below" if not current else "at all times"
-    mark = "  <- now" if current else "  (announced)" if future else ""
-    return "\n".join([f"  {when}{mark}   [{price.ref}]", *(f"    {line}" for line in _table(price))])
+def _versions(
+    book: PriceBook, provider: str, kind: str, catalogue: str | None, model: str, at_s: int
+) -> list[tuple[str, int, bool]]:
+    """(since when, an instant of it, whether it holds now): each date, and each hour of today's prices."""
+    starts = book.changes(provider, kind, model, catalogue)
+    versions = [("before", starts[0] - 1)] if starts else [("always", at_s)]
+    versions += [(f"from {dt.datetime.fromtimestamp(start, dt.UTC):%Y-%m-%d}", start) for start in starts]
+    now = max((n for n, (_, start) in enumerate(versions) if start <= at_s), default=0)
+    shown = [(since, at_s if n == now else instant, n == now) for n, (since, instant) in enumerate(versions)]
+    if hours := book.hours(provider, kind, model, catalogue):
+        midnight_s = at_s - at_s % DAY_S
+        current = max((second for second in hours if second <= at_s % DAY_S), default=hours[-1])
+        daily = [
+            (f"daily from {dt.datetime.fromtimestamp(second, dt.UTC):%H:%M} UTC", second) for second in hours
+        ]
+        shown[now : now + 1] = [
+            (since, at_s if second == current else midnight_s + second, second == current)
+            for since, second in daily
+        ]
+    return shown
 
 
 def _table(price: Price) -> list[str]:
@@ -98,7 +112,7 @@ def _table(price: Price) -> list[str]:
     width = max((len(name) for name, _ in shown), default=0)
     lines = [f"{name:<{width}}  {text}" for name, text in shown]
     if lines:
-        lines.insert(0, f"{'USD per million tokens':<{width}}")
+        lines.insert(0, "USD per million tokens")
     units = _units(price)
     return [*lines, *units]
 

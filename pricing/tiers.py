@@ -17,7 +17,8 @@ STANDARD_NAMES = frozenset(
         "default",  # OpenAI, Azure, Bedrock
         "standard",  # Anthropic, Gemini
         "on_demand",  # Groq, Vertex
-        "auto",  # in a reply: the provider did not say more; in a request see `AUTO`
+        "auto",  # in a reply: the provider did not say more; in a request see `is_auto`
+        "none",
         "unspecified",  # Gemini
         "service_tier_unspecified",
         "traffic_type_unspecified",
@@ -26,9 +27,10 @@ STANDARD_NAMES = frozenset(
         "geo:not_available",
     }
 )
-AUTO = "auto"
-"""In a request: the provider picks. A bound then takes the dearest tier it may pick."""
 BATCH = "batch"
+ONLY_BY_NAME = frozenset({BATCH, "fast", "ultrafast"})
+"""Tiers that no provider picks by itself when the request says ``auto``. (OpenAI's ``fast`` is its
+``priority``.)"""
 
 _OTHER_SPELLINGS = {
     "on_demand_flex": "flex",  # Vertex trafficType
@@ -44,3 +46,8 @@ def canonical(tier: str | None) -> str:
         return ""
     parts = {_OTHER_SPELLINGS.get(part, part) for part in (part.strip() for part in tier.lower().split("+"))}
     return "+".join(sorted(parts - STANDARD_NAMES, key=lambda part: (":" in part, part)))
+
+
+def is_auto(tier: str | None) -> bool:
+    """Whether a request leaves the tier to the provider; a bound then takes the dearest that it may pick."""
+    return tier is not None and "auto" in tier.lower().split("+")
