@@ -31,10 +31,14 @@ DEPTH_MAX = 254
 """The deepest nesting that orjson writes; no provider's schema comes near."""
 
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]')
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT = rb'(?:%b|[^"\[\]{}]++)*+' % _STRING
+_SKIP = re.compile(rb'(?:%b|[^"\[\]{}]++|\[%b\]|\{%b\})*+' % (_STRING, _FLAT, _FLAT))
+"""Everything up to a bracket that is not one of a pair around nothing but strings and scalars."""
+_KEY = re.compile(rb"[ \t\r\n,]*(%b)[ \t\r\n]*:[ \t\r\n]*" % _STRING)
+_SCALAR = re.compile(rb"%b|[-+.0-9A-Za-z]+" % _STRING)
 _TTL = re.compile(rb'"ttl"[ \t\r\n]*:[ \t\r\n]*"(?!5m")')
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
-_SPACE = re.compile(rb"[ \t\r\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,57 +192,27 @@ def members(text: bytes, at: int, *, raw: bool = False) -> Iterator[tuple[str, i
 
     ``text`` must be valid JSON. ``raw``: names as they are spelled, escapes unresolved.
     """
-    depth = 0
-    name: bytes | None = None
-    start = 0
-    for token in _TOKEN.finditer(text, at):
-        sign = text[token.start()]
-        if sign == 0x22:  # a string
-            if depth == 1 and name is None:
-                name = token.group()
-        elif sign in b"{[":
-            depth += 1
-        elif sign == 0x3A:  # a colon
-            if depth == 1:
-                start = _after_space(text, token.end())
-        else:
-            if depth == 1 and name is not None:
-                spelled = name[1:-1].decode() if raw else str(orjson.loads(name))
-                yield spelled, start, start + len(text[start : token.start()].rstrip(b" \t\r\n"))
-                name = None
-            if sign != 0x2C:  # not a comma: a closing bracket
-                depth -= 1
-                if depth == 0:
-                    return
+    at = text.index(b"{", at) + 1
+    while (key := _KEY.match(text, at)) is not None:
+        name = key.group(1)
+        start = key.end()
+        at = _value_end(text, start)
+        yield name[1:-1].decode() if raw else str(orjson.loads(name)), start, at
 
 
 def _value_end(text: bytes, start: int) -> int:
     """The end of the value that starts at ``start``."""
-    first = text[start]
-    if first == 0x22:
-        token = _TOKEN.match(text, start)
-        return token.end() if token else start
-    if first not in b"{[":
-        match = _SCALAR.match(text, start)
-        return match.end() if match else start
+    if text[start] not in b"{[":
+        scalar = _SCALAR.match(text, start)
+        return start if scalar is None else scalar.end()
     depth = 0
-    for token in _TOKEN.finditer(text, start):
-        sign = text[token.start()]
-        if sign in b"{[":
-            depth += 1
-        elif sign in b"}]":
-            depth -= 1
-            if depth == 0:
-                return token.end()
-    return start
-
-
-_SCALAR = re.compile(rb"[-+.0-9A-Za-z]+")
-
-
-def _after_space(text: bytes, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
+    at = start
+    while True:
+        depth += 1 if text[at] in b"{[" else -1
+        if depth == 0:
+            return at + 1
+        skipped = _SKIP.match(text, at + 1)
+        at = at + 1 if skipped is None else skipped.end()
 
 
 def _parse(text: bytes) -> dict[str, Any]:

@@ -58,12 +58,14 @@ def priced_by_tokens(model: str) -> bool:
 
 
 def label(model: str, size: str | None, quality: str | None) -> str:
-    """ "quality size" as the price list names it; what is left out or ``auto`` takes the model's default."""
+    """ "quality size" as the price list names it; ``auto`` where the model's default is not known."""
     if model.startswith("dall-e"):
-        quality = "standard" if quality in (None, "auto") else quality
-    else:
-        quality = "high" if quality in (None, "auto") else quality
-    return f"{quality} {_SIZE_DEFAULT if size in (None, 'auto') else size}"
+        return f"{_given(quality) or 'standard'} {_given(size) or _SIZE_DEFAULT}"
+    return f"{_given(quality) or 'auto'} {_given(size) or 'auto'}"
+
+
+def _given(value: str | None) -> str | None:
+    return None if value == "auto" else value
 
 
 def _tokens(model: str, size: str | None, quality: str | None) -> int:
