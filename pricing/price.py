@@ -167,8 +167,8 @@ class Price:
 
         ``tier`` is the one asked for. ``auto`` takes the dearest that the provider may pick. None takes the
         standard price: a project may be set to another default at the provider, but holding six times the
-        price for everybody because of it would starve budgets; where it is so, name the tier in the request
-        or in pricing.yaml. Raises `UnpricedTier`, `UnpricedUnit`.
+        price for everybody because of it would starve budgets; where it is so, name the tier in the request.
+        What is served is charged as served in any case. Raises `UnpricedTier`, `UnpricedUnit`.
         """
         schedule = self._asked(tier)
         top = schedule.band(input_tokens_max + extra.input_tokens).dearest
@@ -176,15 +176,14 @@ class Price:
         if cache_ttl_1h:
             input_price = max(input_price, *(top[index] for index in _LONG_WRITES))
         output_price = max(top[index] for index in _ALL_OUTPUT)
-        fixed = input_tokens_max * input_price + self._bound_extra(
-            schedule, top, extra, input_price, output_price
-        )
+        counts: tuple[int, ...] = _counts(extra)
+        fixed = input_tokens_max * input_price + self._bound_extra(counts, top, input_price, output_price)
         missing: list[str] = []
         if input_tokens_max and _INPUT in schedule.unpriced and self._sells_tokens(schedule):
             missing.append("input")
         if output_tokens_max and _OUTPUT in schedule.unpriced:
             missing.append("output")
-        missing.extend(COUNTS[index] for index in schedule.unpriced if _counts(extra)[index])
+        missing.extend(COUNTS[index] for index in schedule.unpriced if counts[index])
         images_femtousd, missing_images = self._bound_images(extra, output_price)
         missing.extend(missing_images)
         fixed += images_femtousd + self._for_missing(missing)
@@ -240,11 +239,11 @@ class Price:
     # -------------------------------------------------------------- parts of a bound
 
     def _bound_extra(
-        self, schedule: Schedule, top: tuple[int, ...], extra: Usage, input_price: int, output_price: int
+        self, counts: tuple[int, ...], top: tuple[int, ...], input_price: int, output_price: int
     ) -> int:
         """Extra tokens may be reported as plain ones too: the dearer of both prices holds for them."""
         total = 0
-        for index, count in enumerate(self._least_billed(_counts(extra), top)):
+        for index, count in enumerate(self._least_billed(counts, top)):
             if count:
                 floor = input_price if index in _ALL_INPUT else output_price if index in _ALL_OUTPUT else 0
                 total += count * max(top[index], floor)

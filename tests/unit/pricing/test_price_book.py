@@ -148,6 +148,7 @@ def test_a_service_tier_of_the_file_goes_over_the_catalogues(books: Books) -> No
     assert price.cost(Usage(input=1), "scale").total_femtousd == 2 * MTOK
     assert price.cost(Usage(input=1), "flex").total_femtousd == 6 * MTOK
     assert price.cost(Usage(input=1), "priority").total_femtousd == 4 * MTOK
+    assert price.cost(Usage(web_searches=1), "flex").total_femtousd == 10**13, "a factor is about tokens"
 
 
 def test_aliases(books: Books) -> None:

@@ -174,3 +174,20 @@ def test_an_amount_buys_as_many_tokens_as_it_pays_for(fixed: int, price: int, mo
         assert tokens == most or bound.at(tokens + 1) > amount
     else:
         assert tokens == 0
+
+
+def test_media_that_is_billed_as_plain_or_written_input_is_covered(bundled: PriceBook) -> None:
+    price = priced(bundled, "anthropic", "claude-opus-5-5")
+    bound = price.bound(100, 0, Usage(input_image=1000))
+    assert price.cost(Usage(input=100, cache_write=1000)).total_femtousd <= bound.total_femtousd
+
+
+def test_a_bound_covers_the_short_contexts_below_one_that_is_cheaper(books: Books) -> None:
+    entry = {
+        "provider": "*",
+        "model": "m",
+        "usd_per_mtok": {"input": 9, "output": 9},
+        "tiers": [{"above": 100, "usd_per_mtok": {"input": 1, "output": 1}}],
+    }
+    price = priced(books({"models": [entry]}), "openai", "m")
+    assert price.cost(Usage(input=100, output=5)).total_femtousd <= price.bound(101, 5).total_femtousd
