@@ -41,7 +41,17 @@ OPTIONS_BY_KIND: Mapping[str, ChatOptions] = MappingProxyType(
 
 
 class OpenAiChatReader(ReplyReader):
-    __slots__ = ("_finished_choices", "_id", "_model", "_options", "_stale", "_texts", "_tier", "_usage")
+    __slots__ = (
+        "_finished_choices",
+        "_id",
+        "_model",
+        "_options",
+        "_stale",
+        "_texts",
+        "_tier",
+        "_tier_spelled",
+        "_usage",
+    )
 
     def __init__(self, options: ChatOptions = ChatOptions()) -> None:
         super().__init__()
@@ -53,6 +63,7 @@ class OpenAiChatReader(ReplyReader):
         self._id: str | None = None
         self._model: str | None = None
         self._tier: str | None = None
+        self._tier_spelled: object = None
 
     def document(self, doc: Json) -> None:
         self._head(doc)
@@ -62,14 +73,22 @@ class OpenAiChatReader(ReplyReader):
 
     def event(self, name: bytes, doc: Json) -> None:
         del name
-        if self._id is None or self._model is None or "service_tier" in doc:
+        if self._id is None or self._model is None or doc.get("service_tier") != self._tier_spelled:
             self._head(doc)
         for choice in items(doc.get("choices")):
-            # a stream request answered in one piece still says `message`
-            self._text(choice, members(choice.get("delta") or choice.get("message")))
+            delta = choice.get("delta")
+            if type(delta) is dict and len(delta) == 1 and type(content := delta.get("content")) is str:
+                # nearly every chunk: a few characters of the answer and nothing else
+                if content:
+                    self._texts.add(choice.get("index", 0), content)
+                    self._stale = True
+            else:
+                # a stream request answered in one piece still says `message`
+                self._text(choice, members(delta or choice.get("message")))
             if choice.get("finish_reason"):
                 self._finished_choices = True
-        self._take_usage(doc.get("usage") or members(doc.get("x_groq")).get("usage"))
+        if usage := doc.get("usage") or members(doc.get("x_groq")).get("usage"):
+            self._take_usage(usage)
 
     def reading(self) -> Reading:
         usage = None
@@ -98,8 +117,8 @@ class OpenAiChatReader(ReplyReader):
     def _head(self, doc: Json) -> None:
         self._id = self._id or string(doc.get("id"))
         self._model = self._model or string(doc.get("model"))
-        if "service_tier" in doc:
-            self._tier = tiers.normal(doc["service_tier"]) or self._tier
+        self._tier_spelled = doc.get("service_tier")
+        self._tier = tiers.normal(self._tier_spelled) or self._tier
 
     def _take_usage(self, usage: object) -> None:
         if isinstance(usage, dict) and has_counts(usage):
@@ -108,7 +127,7 @@ class OpenAiChatReader(ReplyReader):
 
     def _text(self, choice: Json, message: Json) -> None:
         """All that a model writes is billed: answer, reasoning, refusal, tool names and arguments."""
-        output = choice.get("index") if isinstance(choice.get("index"), int) else 0
+        output = choice.get("index", 0)
         before = self._texts.chars
         add = self._texts.add
         add(output, choice.get("text"))

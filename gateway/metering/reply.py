@@ -7,6 +7,7 @@ matter and `feed` costs an append.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -108,12 +109,9 @@ class ReplyReader(ABC):
             if event.data == b"[DONE]":
                 self.done()
                 continue
-            try:
-                doc = orjson.loads(event.data)
-            except orjson.JSONDecodeError:
-                if event.name == b"error":
-                    self.failed = True
-                continue
+            doc = _parsed(event.data)
+            if event.name == b"error" and doc is None:
+                self.failed = True
             if not isinstance(doc, dict):
                 continue
             if event.name == b"error" or doc.get("error"):
@@ -123,6 +121,18 @@ class ReplyReader(ABC):
                 self.document(doc)
             else:
                 self.event(event.name, doc)
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # what orjson refuses and providers send: half of an escaped surrogate pair, NaN
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _framing(first: int) -> Document | JsonArrayScanner | SseScanner:

@@ -20,7 +20,7 @@ class Texts:
 
     def add(self, output: object, text: object) -> None:
         """Take ``text`` (anything but a non-empty string is ignored) of one output (a choice, a block)."""
-        if not isinstance(text, str) or not text:
+        if not text or not isinstance(text, str):
             return
         room = TEXT_CHARS_MAX - self.chars
         self.chars += len(text)
@@ -28,8 +28,12 @@ class Texts:
             room = max(0, room)
             self.bytes_dropped += len(text[room:].encode("utf-8", "surrogatepass"))
             text = text[:room]
-        if text:
+        if not text:
+            return
+        try:
             self._by_output.setdefault(output, []).append(text)
+        except TypeError:  # an index that is no index
+            self._by_output.setdefault(None, []).append(text)
 
     def strings(self) -> tuple[str, ...]:
         return tuple("".join(pieces) for pieces in self._by_output.values())

@@ -142,7 +142,11 @@ def _compare_cost(reading: Reading, extra: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("exchange", "expected", "make"),
-    [case for case in _cases() if case.values[0]["provider"] in COST_FIELDS and "cost" in str(case.values[1])],
+    [
+        case
+        for case in _cases()
+        if case.values[0]["provider"] in COST_FIELDS and "cost" in str(case.values[1])
+    ],
 )
 def test_a_charge_that_is_reported_is_read(
     exchange: dict[str, Any], expected: dict[str, Any], make: Callable[[], UsageReader]
