@@ -24,6 +24,9 @@ find_python() {
         fi
     done
     if command -v uv >/dev/null 2>&1; then
+        if uv python find --quiet 3.12 2>/dev/null; then
+            return
+        fi
         echo "no usable Python 3.11 or 3.12 here: fetching 3.12 with uv" >&2
         if uv python install --quiet 3.12 >&2; then
             uv python find 3.12
