@@ -190,6 +190,10 @@ class RedisHolds:
 
     # -------------------------------------------------------------- limits
 
+    def keys(self, org: str) -> PartitionKeys:
+        """Where everything of ``org`` is."""
+        return self._rules.keys(org)
+
     async def limits(self, org: str) -> OrgRules:
         """The rules that all gateways go by."""
         return (await self._rules.load(org)).rules

@@ -51,12 +51,14 @@ elseif mode == 'release' then
   cost = '0'
 end
 
+local given_back = amount == '0' and '0' or '-' .. amount  -- Redis takes no '-0'
+
 local present, remaining = {}, nil
 for i = 1, counters do
   local counter = redis.call('HMGET', KEYS[6 + i], 's', 'h', 'g', 'b')
   present[i] = counter[4]
   local limit, ceiling = ARGV[6 + i * 3], ARGV[7 + i * 3]
-  if limit and limit ~= '' then
+  if present[i] and limit and limit ~= '' then
     local cap = tonumber(limit)
     if counter[3] and now < counter[3] + tonumber(ARGV[8 + i * 3]) then cap = tonumber(ceiling) end
     local room = cap - (counter[1] or '0') - cost - ((counter[2] or '0') - amount)
@@ -85,14 +87,14 @@ for i = 1, counters do
   if present[i] then
     if cost ~= '0' then redis.call('HINCRBY', KEYS[6 + i], 's', cost) end
     if record then
-      redis.call('HINCRBY', KEYS[6 + i], 'h', '-' .. amount)
+      redis.call('HINCRBY', KEYS[6 + i], 'h', given_back)
       redis.call('HINCRBY', KEYS[6 + i], 'o', -1)
     end
   end
 end
 if prepaid == '1' then
   redis.call('HINCRBY', KEYS[4], 'spent', cost)
-  redis.call('HINCRBY', KEYS[4], 'held', '-' .. amount)
+  redis.call('HINCRBY', KEYS[4], 'held', given_back)
 end
 if record then
   redis.call('HDEL', KEYS[1], rid)
