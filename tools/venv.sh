@@ -24,7 +24,7 @@ find_python() {
         fi
     done
     if command -v uv >/dev/null 2>&1; then
-        if uv python find --quiet 3.12 2>/dev/null; then
+        if uv python find 3.12 2>/dev/null; then
             return
         fi
         echo "no usable Python 3.11 or 3.12 here: fetching 3.12 with uv" >&2
