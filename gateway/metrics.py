@@ -26,7 +26,10 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.refusals = Counter(
-            "tollgate_refusals", "Requests that the gateway refused, by reason.", ["reason"], registry=registry
+            "tollgate_refusals",
+            "Requests that the gateway refused, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.holds = Counter("tollgate_holds", "Holds taken.", registry=registry)
         self.holds_open = Gauge(
@@ -34,17 +37,27 @@ class Metrics:
             multiprocess_mode="livesum",
         )  # fmt: skip
         self.settles = Counter(
-            "tollgate_settles", "Settlements, by usage source and outcome.", ["source", "outcome"], registry=registry
+            "tollgate_settles",
+            "Settlements, by usage source and outcome.",
+            ["source", "outcome"],
+            registry=registry,
         )
-        self.reaped = Counter("tollgate_reaped_holds", "Orphaned holds settled by this gateway.", registry=registry)
+        self.reaped = Counter(
+            "tollgate_reaped_holds", "Orphaned holds settled by this gateway.", registry=registry
+        )
         self.shadow_refusals = Counter(
-            "tollgate_shadow_refusals", "Requests that a limit in shadow mode would have refused.", registry=registry
+            "tollgate_shadow_refusals",
+            "Requests that a limit in shadow mode would have refused.",
+            registry=registry,
         )
         self.flagged = Counter(
             "tollgate_flagged_rows", "Usage rows with a remark, by remark.", ["flag"], registry=registry
         )
         self.credits = Counter(
-            "tollgate_charged_microcredits", "Microcredits charged, by provider.", ["provider"], registry=registry
+            "tollgate_charged_microcredits",
+            "Microcredits charged, by provider.",
+            ["provider"],
+            registry=registry,
         )
         self.upstream_latency = Histogram(
             "tollgate_upstream_seconds", "From the request written to the reply's end.", ["provider"],
@@ -58,7 +71,9 @@ class Metrics:
             "tollgate_overhead_seconds", "Time that the gateway itself added before forwarding and after the reply.",
             buckets=OVERHEAD_BUCKETS_S, registry=registry,
         )  # fmt: skip
-        self.rows_written = Counter("tollgate_rows_written", "Usage rows committed to Postgres.", registry=registry)
+        self.rows_written = Counter(
+            "tollgate_rows_written", "Usage rows committed to Postgres.", registry=registry
+        )
         self.batch_rows = Histogram(
             "tollgate_batch_rows", "Usage rows per committed batch.", buckets=(1, 4, 16, 64, 256, 1024, 4096),
             registry=registry,
@@ -68,7 +83,9 @@ class Metrics:
             multiprocess_mode="livemax",
         )  # fmt: skip
         self.dead_letters = Counter(
-            "tollgate_dead_letters", "Usage events that could not be written and were set aside.", registry=registry
+            "tollgate_dead_letters",
+            "Usage events that could not be written and were set aside.",
+            registry=registry,
         )
         self.drift = Gauge(
             "tollgate_drift_microcredits", "Difference between counters and rows at the last reconciliation.",

@@ -77,6 +77,10 @@ class RedisHolds:
         """Go by a newly loaded limits.yaml from now on, on this and all other gateways."""
         await self._rules.replace(directory)
 
+    async def settled_down(self) -> None:
+        """Wait until no hold of unknown outcome is left."""
+        await self._resolver.released()
+
     async def close(self) -> None:
         """Let seedings end and give up releases that Redis does not answer. Idempotent."""
         await self._seeder.close()

@@ -107,3 +107,16 @@ async def _apply(session: Session, shipped: Sequence[Migration]) -> list[str]:
             await session.execute(_SQL["record"], migration.version, migration.name, migration.checksum)
         names.append(f"{migration.version:04}_{migration.name}")
     return names
+
+
+async def outstanding(dsn: str) -> list[str]:
+    """The names of migrations that this database lacks. Raises `PostgresUnavailable`."""
+    postgres = Postgres(dsn, connections_max=1, application_name="tollgate")
+    await postgres.start()
+    try:
+        known = await postgres.fetch_value(_SQL["register_exists"])
+        rows = await postgres.fetch(_SQL["applied"]) if known else []
+    finally:
+        await postgres.stop()
+    applied = [(row["version"], row["name"], row["checksum"]) for row in rows]
+    return [f"{migration.version:04}_{migration.name}" for migration in pending(bundled(), applied)]

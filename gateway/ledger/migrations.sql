@@ -17,3 +17,6 @@ SELECT version, name, checksum FROM schema_migrations ORDER BY version
 
 -- name: record
 INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)
+
+-- name: register_exists
+SELECT to_regclass('schema_migrations') IS NOT NULL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.metering.elide import ELIDE_ABOVE_BYTES, elide
+from gateway.metering.elide import Bulk
 from gateway.metering.sse import EVENT_BYTES_MAX, Event
 
 _IN_STRING = re.compile(rb'["\\]')
@@ -14,14 +14,13 @@ _BETWEEN = re.compile(rb'["{}\[\]]')
 class JsonArrayScanner:
     """Emits each object of the outermost array as soon as its closing brace was seen."""
 
-    __slots__ = ("_buffer", "_depth", "_dropping", "_escaped", "_in_string", "ended", "skipped")
+    __slots__ = ("_buffer", "_depth", "_escaped", "_in_string", "ended", "skipped")
 
     def __init__(self) -> None:
-        self._buffer: list[bytes] = []
+        self._buffer = Bulk(EVENT_BYTES_MAX)
         self._depth = 0
         self._in_string = False
         self._escaped = False
-        self._dropping = False
         self.ended = False
         """The outermost array was closed."""
         self.skipped = 0
@@ -53,26 +52,15 @@ class JsonArrayScanner:
                     start = at
                 self.ended = self._depth <= 0
         if self._depth > 1:
-            self._keep(data[start:])
+            self._buffer.append(data[start:])
         return events
 
     def finish(self) -> list[Event]:
         return []
 
     def _emit(self, events: list[Event], last: bytes) -> None:
-        if self._dropping:
-            self._dropping = False
+        if self._buffer.dropped:
             self.skipped += 1
         else:
-            events.append(Event(b"", b"".join([*self._buffer, last])))
-        self._buffer = []
-
-    def _keep(self, piece: bytes) -> None:
-        if self._dropping:
-            return
-        self._buffer.append(piece)
-        if len(self._buffer) > 1 and sum(map(len, self._buffer)) > ELIDE_ABOVE_BYTES:
-            self._buffer = [elide(b"".join(self._buffer))]
-            if len(self._buffer[0]) > EVENT_BYTES_MAX:
-                self._dropping = True
-                self._buffer = []
+            events.append(Event(b"", self._buffer.joined() + last))
+        self._buffer.clear()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.metering.elide import ELIDE_ABOVE_BYTES, elide
+from gateway.metering.elide import Bulk, elide
 
 EVENT_BYTES_MAX = 8 << 20
 """No real event is larger once its media is cut out: the longest outputs are about 2 MB of text."""
@@ -28,71 +28,75 @@ class Event(NamedTuple):
 class SseScanner:
     """Bytes in, complete events out. Linear in the bytes as long as they come in segments of some size."""
 
-    __slots__ = ("_after_cr", "_data", "_data_bytes", "_dropping", "_name", "_started", "_tail", "skipped")
+    __slots__ = ("_after_cr", "_data", "_data_bytes", "_name", "_started", "_tail", "skipped")
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._tail = Bulk(EVENT_BYTES_MAX)
+        """The line whose end has not come."""
         self._data: list[bytes] = []
         self._data_bytes = 0
         self._name = b""
         self._after_cr = False
         self._started = False
-        self._dropping = False
         self.skipped = 0
         """Events left out because they were larger than `EVENT_BYTES_MAX`."""
 
     def feed(self, data: bytes) -> list[Event]:
-        if not data:
-            return []
-        if self._after_cr and data[0] == 0x0A:
-            data = data[1:]
-        self._after_cr = data.endswith(b"\r")
-        data = self._tail + data
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
         if not self._started:
+            data = self._tail.joined() + data
+            self._tail.clear()
             if len(data) < len(_BOM) and _BOM.startswith(data):
-                self._tail = data
+                self._tail.append(data)
                 return []
             self._started = True
             data = data.removeprefix(_BOM)
+        if b"\n" not in data and b"\r" not in data:
+            self._tail.append(data)
+            return []
+        self._after_cr = data.endswith(b"\r")
         lines = data.splitlines(keepends=True)
-        self._tail = b""
-        if lines and lines[-1][-1] not in b"\r\n":
-            self._keep(lines.pop())
-        return self._take(lines)
+        rest = b"" if lines[-1].endswith((b"\n", b"\r")) else lines.pop()
+        events: list[Event] = []
+        if self._tail:
+            self._first(lines)
+        self._take(lines, events)
+        self._tail.append(rest)
+        return events
 
     def finish(self) -> list[Event]:
         """The events that only the end of the stream completes."""
-        lines = [self._tail] if self._tail and not self._dropping else []
-        self._tail = b""
-        return [*self._take(lines), *self._take([b"\n"])]
-
-    def _keep(self, tail: bytes) -> None:
-        if len(tail) > ELIDE_ABOVE_BYTES:
-            tail = elide(tail)
-        if len(tail) > EVENT_BYTES_MAX:
-            self._dropping = True
-            tail = b""
-        self._tail = tail
-
-    def _take(self, lines: list[bytes]) -> list[Event]:
         events: list[Event] = []
+        lines = [b"\n", b"\n"] if self._tail else [b"\n"]
+        if self._tail:
+            self._first(lines)
+        self._take(lines, events)
+        return events
+
+    def _first(self, lines: list[bytes]) -> None:
+        """Complete the line that was begun earlier; one that was given up takes its event with it."""
+        if self._tail.dropped:
+            self._data = []
+            self._data_bytes = 0
+            self.skipped += 1
+            del lines[0]
+        else:
+            lines[0] = self._tail.joined() + lines[0]
+        self._tail.clear()
+
+    def _take(self, lines: list[bytes], events: list[Event]) -> None:
         for raw in lines:
             line = raw.rstrip(b"\r\n")
-            if not line and not self._dropping:
+            if not line:
                 self._dispatch(events)
-            elif self._dropping:
-                # the end of a line that was given up: its event is lost, the next line is whole again
-                self._dropping = False
-                self._data = []
-                self._data_bytes = 0
-                self.skipped += 1
             elif line.startswith(b"data:"):
                 self._append(line[6:] if line[5:6] == b" " else line[5:])
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip()
             elif line.startswith(b"error:"):
                 events.append(Event(b"error", line[6:].lstrip()))
-        return events
 
     def _append(self, value: bytes) -> None:
         self._data_bytes += len(value)

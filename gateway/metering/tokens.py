@@ -70,6 +70,14 @@ def family(model: str) -> Family:
     return Family("o200k_base", _EXACT if encoding == "o200k_harmony" else _OTHERS)
 
 
+def exactly_known(model: str) -> bool:
+    """Whether a count is what the provider will count: then it may stand in for an upper bound."""
+    try:
+        return encoding_name_for_model(model.lower()) in NAMES
+    except KeyError:
+        return False
+
+
 class TokenCounter:
     """Counts tokens of a model. Never raises on any text; safe to use from threads."""
 

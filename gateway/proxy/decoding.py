@@ -40,10 +40,14 @@ def decode_body(encoding: str, body: bytes, bytes_max: int) -> bytes:
         for piece in codec(body):
             size += len(piece)
             if size > bytes_max:
-                raise BodyTooLarge(f"The {name} body decodes to more than the {bytes_max} bytes accepted here.")
+                raise BodyTooLarge(
+                    f"The {name} body decodes to more than the {bytes_max} bytes accepted here."
+                )
             pieces.append(piece)
     except _CORRUPT as error:
-        raise BadRequest(f"The body is not whole and valid {name}, as its content-encoding header says.") from error
+        raise BadRequest(
+            f"The body is not whole and valid {name}, as its content-encoding header says."
+        ) from error
     return b"".join(pieces)
 
 
@@ -60,7 +64,9 @@ class ReplyDecoder:
         elif name == b"br":
             self._decode = brotli.Decompressor().process
         elif name == b"zstd":
-            self._decode = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX).decompressobj().decompress
+            self._decode = (
+                zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX).decompressobj().decompress
+            )
         else:
             self._decode = None
 

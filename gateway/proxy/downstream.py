@@ -29,7 +29,11 @@ class ClientStream:
     __slots__ = ("_chunked", "_protocol", "_stall_timeout_s", "_transport", "_writer", "congested", "gone")
 
     def __init__(
-        self, request: web.BaseRequest, response: web.StreamResponse, writer: AbstractStreamWriter, stall_timeout_s: float
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        writer: AbstractStreamWriter,
+        stall_timeout_s: float,
     ) -> None:
         transport = request.transport
         self._transport = cast(asyncio.Transport, transport)
@@ -41,7 +45,9 @@ class ClientStream:
         self.congested = False
 
     @classmethod
-    async def start(cls, request: web.BaseRequest, response: web.StreamResponse, stall_timeout_s: float) -> ClientStream:
+    async def start(
+        cls, request: web.BaseRequest, response: web.StreamResponse, stall_timeout_s: float
+    ) -> ClientStream:
         """Send the head of ``response``. The caller has chosen chunked framing or set a content-length."""
         writer = await response.prepare(request)
         assert writer is not None

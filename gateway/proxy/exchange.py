@@ -34,8 +34,8 @@ class Exchange:
     """The reply to one request, gathered or relayed."""
 
     __slots__ = (
-        "_client", "_connection", "_decoder", "_kept", "_loop", "body_bytes", "end", "error", "filter",
-        "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "reader", "status", "wake",
+        "_client", "_connection", "_decoder", "_kept", "_loop", "body_bytes", "end", "ended_at", "error", "filter",
+        "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "reader", "sent", "status", "wake",
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
@@ -49,9 +49,11 @@ class Exchange:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_seen = False
+        self.sent = False
         self.kept_bytes = 0
         self.body_bytes = 0
         self.first_byte_at = 0.0
+        self.ended_at = 0.0
         self.end: End | None = None
         self.error: UpstreamError | None = None
         self.finished: asyncio.Future[None] = self._loop.create_future()
@@ -59,7 +61,9 @@ class Exchange:
         """Set when there is something for the client's task to do: head, enough body, congestion, the end."""
 
     async def start(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
+        """Write the request; ``sent`` once all of it is on its way."""
         await self._connection.send(head, body, self)
+        self.sent = True
 
     # ---------------------------------------------------------------- Sink
 
@@ -107,6 +111,13 @@ class Exchange:
     def decoded(self) -> bool:
         """The provider compressed its reply although it was asked not to."""
         return self._decoder is not None
+
+    def header(self, wanted: bytes) -> bytes | None:
+        """The first header of the reply named ``wanted`` (lower case)."""
+        for name, value in self.headers:
+            if name.lower() == wanted:
+                return value
+        return None
 
     async def head(self) -> None:
         """Wait for the status line and headers. Raises the `UpstreamError` if none will come."""
@@ -167,6 +178,7 @@ class Exchange:
     def _finish(self, end: End) -> None:
         if self.end is None:
             self.end = end
+            self.ended_at = self._loop.time()
             self.wake.set()
             if not self.finished.done():
                 self.finished.set_result(None)

@@ -6,10 +6,12 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 from aiohttp import web
 
 from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout
+from gateway.providers.credentials import STRIPPED_HEADERS, STRIPPED_QUERY
 from gateway.proxy.decoding import decode_body
 
 OFF_LOOP_BYTES = 256 * 1024
@@ -21,11 +23,12 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 """RFC 9110 section 7.6.1: these belong to one connection."""
 
-NOT_FORWARDED = HOP_BY_HOP | {
-    b"host", b"content-length", b"content-encoding", b"accept-encoding", b"expect",
-    b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key",
-}  # fmt: skip
-"""Hop-by-hop, rewritten by the gateway, or carrying the client's key."""
+NOT_FORWARDED = (
+    HOP_BY_HOP
+    | {b"host", b"content-length", b"content-encoding", b"accept-encoding", b"expect"}
+    | {name.encode("ascii") for name in STRIPPED_HEADERS}
+)
+"""Hop-by-hop, rewritten by the gateway, or the client's credentials and what would get around the checks."""
 
 ID_CHARS_MAX = 256
 TAGS_MAX = 32
@@ -51,7 +54,9 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
     except TimeoutError as error:
         raise RequestTimeout(f"The body stalled: nothing arrived for {timeout_s:g} s.") from error
     except web.RequestPayloadError as error:
-        raise BadRequest("The body does not arrive as its transfer-encoding or content-length says.") from error
+        raise BadRequest(
+            "The body does not arrive as its transfer-encoding or content-length says."
+        ) from error
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     encoding = request.headers.get("content-encoding")
     if not encoding:
@@ -63,15 +68,22 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
 def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
     """The client's headers that the provider should see, as they were spelled."""
     named: set[bytes] = set()
-    for value in request.headers.getall("connection", ()):
-        named.update(part.strip().lower().encode("latin-1") for part in value.split(","))
+    for listed in request.headers.getall("connection", ()):
+        named.update(part.strip().lower().encode("latin-1", "replace") for part in listed.split(","))
     kept = []
     for name, value in request.raw_headers:
         lower = name.lower()
-        if lower in NOT_FORWARDED or lower in named or lower.startswith(b"x-tollgate-"):
-            continue
-        kept.append((name, value))
+        if lower not in NOT_FORWARDED and lower not in named and not lower.startswith(b"x-tollgate-"):
+            kept.append((name, value))
     return kept
+
+
+def forwarded_query(query: str) -> str:
+    """The raw query string without the parameters that are the gateway's business."""
+    if not query:
+        return ""
+    kept = [part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in STRIPPED_QUERY]
+    return "&".join(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,10 @@ def _tags(value: str | None) -> Mapping[str, str]:
     for part in value.split(","):
         key, equals, content = (piece.strip() for piece in part.partition("="))
         if not equals or not _TAG.fullmatch(key) or len(content) > ID_CHARS_MAX or not content.isprintable():
-            raise BadRequest("x-tollgate-tags: write k=v,k2=v2 with keys of at most 64 characters.", param="x-tollgate-tags")
+            raise BadRequest(
+                "x-tollgate-tags: write k=v,k2=v2 with keys of at most 64 characters.",
+                param="x-tollgate-tags",
+            )
         tags[key] = content
     if len(tags) > TAGS_MAX:
         raise BadRequest(f"x-tollgate-tags: more than {TAGS_MAX} tags.", param="x-tollgate-tags")

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, TollgateError
 from gateway.providers.base import Dialect
 from gateway.proxy.refusal import refusal
 from gateway.settings.config import ServerSettings
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = logging.getLogger("tollgate.server")
 
 HEADERS_MAX = 256
@@ -24,7 +26,7 @@ LINGER_S = 2.0
 class Connection(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("dialect",)
+    dialect: Dialect
 
     def handle_error(
         self,
@@ -34,19 +36,20 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp calls when it cannot parse a request (400), or when a handler raised (500)."""
+        error: TollgateError
         if status == 400:
             error = BadRequest(_reason(message))
         else:
             log.error("unhandled error", exc_info=exc)
-            return _closing(web.Response(status=500, body=b'{"error":{"message":"Internal error.","type":"api_error","param":null,"code":"internal_error"}}', content_type="application/json"))  # fmt: skip
+            error = TollgateError()
         return _closing(refusal(error, self.dialect, "none"))
 
 
 class Server(web.Server):
     """Makes one `Connection` per client connection."""
 
-    def __init__(self, handler: web.RequestHandler, dialect: Dialect, settings: ServerSettings) -> None:
-        super().__init__(handler, handler_cancellation=True)  # type: ignore[arg-type]
+    def __init__(self, handler: Handler, dialect: Dialect, settings: ServerSettings) -> None:
+        super().__init__(handler, handler_cancellation=True)
         self._dialect = dialect
         self._settings = settings
 
@@ -54,7 +57,7 @@ class Server(web.Server):
         connection = Connection(
             self,
             loop=asyncio.get_running_loop(),
-            access_log=None,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp takes None for no access log
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_TIMEOUT_S,
             lingering_time=LINGER_S,

@@ -11,7 +11,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -75,7 +75,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def send(self, head: bytes, body: Sequence[bytes | memoryview], sink: Sink) -> None:
         """Write one request. Returns when all of it is with the transport, or the reply ended it early."""
-        assert self._sink is None and self.transport is not None
+        assert self._sink is None
+        assert self.transport is not None
         self._sink = sink
         self._last_read_at = self._loop.time()
         self._watch(self._pool.settings.timeouts.first_byte_s)
@@ -113,8 +114,7 @@ class UpstreamConnection(asyncio.Protocol):
     # ---------------------------------------------------------------- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from it
 
     def data_received(self, data: bytes) -> None:
         if self._sink is None:
@@ -124,7 +124,9 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail(UpstreamError("The provider answered with a protocol upgrade, which was not asked for."))
+            self._fail(
+                UpstreamError("The provider answered with a protocol upgrade, which was not asked for.")
+            )
             return
         except httptools.HttpParserError:
             self._fail(UpstreamBroke("The provider's reply is not valid HTTP."))
@@ -273,7 +275,9 @@ class UpstreamPool:
                     self._room.release()
                     raise
         except TimeoutError as error:
-            raise UpstreamTimeout(f"No connection to the provider within {self.settings.timeouts.connect_s:g} s.") from error
+            raise UpstreamTimeout(
+                f"No connection to the provider within {self.settings.timeouts.connect_s:g} s."
+            ) from error
         except ssl.SSLError as error:
             raise UpstreamError("The provider's TLS certificate was not accepted.") from error
         except OSError as error:

@@ -55,7 +55,7 @@ class UpstreamKeys:
         best.credit -= total
         return best.key
 
-    def rest(self, key: str, retry_after: bytes | None) -> None:
+    def rest(self, key: str | None, retry_after: bytes | None) -> None:
         """The provider said 429 to ``key``."""
         try:
             wish_s = float(retry_after) if retry_after is not None else REST_S_DEFAULT

@@ -175,14 +175,17 @@ class Settings(BaseSettings):
             if provider.default:
                 other = defaults.setdefault(provider.kind, name)
                 if other != name:
-                    raise ValueError(f"providers.{other} and providers.{name} are both the default of {provider.kind}")
+                    raise ValueError(
+                        f"providers.{other} and providers.{name} are both the default of {provider.kind}"
+                    )
         return self
 
     def default_provider(self, kind: str) -> str | None:
         """The provider that root paths of ``kind`` go to: the marked one, else the only or first one."""
         of_kind = [name for name, provider in self.providers.items() if provider.kind == kind]
         marked = [name for name in of_kind if self.providers[name].default]
-        return (marked or of_kind or [None])[0]
+        found = marked or of_kind
+        return found[0] if found else None
 
 
 def admin_token_weakness(token: str) -> str | None:
@@ -242,7 +245,9 @@ def describe(path: Path, error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-        reason = {"extra_forbidden": "unknown key", "missing": "is required"}.get(problem["type"], problem["msg"])
+        reason = {"extra_forbidden": "unknown key", "missing": "is required"}.get(
+            problem["type"], problem["msg"]
+        )
         lines.append(f"{path}: {where}: {reason}")
     return "\n".join(lines)
 
@@ -274,7 +279,9 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if key in found:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is given twice", key_node.start_mark
+            )
         found[key] = loader.construct_object(value_node, deep=True)
     return found
 

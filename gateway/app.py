@@ -1,0 +1,223 @@
+"""The composition root: builds everything of one gateway process and owns every lifetime."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from gateway.api.health import Check, add_health
+from gateway.api.quote import add_quote
+from gateway.api.router import Router, is_own
+from gateway.budgets.holding import Holdings
+from gateway.budgets.keeper import Keeper
+from gateway.budgets.keyspace import partition_keys
+from gateway.budgets.redis_holds import RedisHolds
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.identity.keyring import Keyring
+from gateway.identity.keys import file_keys
+from gateway.identity.postgres_keys import KeyTable
+from gateway.identity.redis_keys import SharedKeys
+from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.postgres_usage import UsageTable
+from gateway.ledger.redis_stream import StreamKeys, UsageStream
+from gateway.ledger.writer import UsageWriter, WriterHooks
+from gateway.metering.encodings import Encodings
+from gateway.metering.tokens import TokenCounter
+from gateway.metrics import Metrics
+from gateway.providers.registry import DIALECTS
+from gateway.proxy.admission import Admissions
+from gateway.proxy.handler import Proxy
+from gateway.proxy.provider import Providers
+from gateway.proxy.server import Server
+from gateway.reload import LiveConfig, Loaded
+from gateway.settings.config import Settings
+from gateway.stores.postgres import Postgres
+from gateway.stores.redis import RedisStore
+from gateway.stores.redis_health import inspect_redis
+
+log = logging.getLogger("tollgate")
+
+START_WAIT_S = 30.0
+"""How long a starting gateway waits for Redis before it gives up, so that both may be started at once."""
+
+
+class Gateway:
+    """One process. `start` and `stop` once each; ``port`` is what was bound (it may have been 0)."""
+
+    def __init__(self, settings: Settings) -> None:
+        for name, provider in settings.providers.items():
+            if provider.kind not in DIALECTS:
+                raise ConfigError(
+                    f"providers.{name}.kind: {provider.kind!r} is not one of {', '.join(sorted(DIALECTS))}"
+                )
+        self.settings = settings
+        self.metrics = Metrics()
+        self.gateway_id = f"{socket.gethostname()}-{os.getpid()}"
+        self.config = LiveConfig(settings)
+        self.redis = RedisStore(settings.redis.url)
+        self.postgres = Postgres(
+            settings.postgres.dsn.get_secret_value(), connections_max=settings.postgres.connections_max
+        )
+        self.holds = RedisHolds(
+            self.redis,
+            self.config.current.directory,
+            PostgresLedger(self.postgres),
+            partitions=settings.redis.partitions,
+            hold_ttl_s=settings.budgets.hold_ttl_s,
+        )
+        self.keyring = Keyring(SharedKeys(self.redis), KeyTable(self.postgres))
+        self.keeper = Keeper(self.holds, hold_ttl_s=settings.budgets.hold_ttl_s)
+        self._stream_client = self.redis.client()
+        self.writer = UsageWriter(self._streams(), UsageTable(self.postgres), hooks=self._writer_hooks())
+        self.providers: Providers
+        self.proxy: Proxy
+        self._runner: web.ServerRunner | None = None
+        self.port = settings.server.port
+
+    # ---------------------------------------------------------------- life
+
+    async def start(self) -> None:
+        """Everything up in order of need; listening last. Raises `ConfigError`, `StoreUnavailable`, OSError."""
+        await self.postgres.start()
+        await _patiently(self.holds.start)
+        await self._apply(self.config.current)
+        await self.keyring.start()
+        await self.keeper.start()
+        await self.writer.start()
+        self.config.start(self._apply)
+        self._compose()
+        await self._listen()
+        log.info("listening", extra={"host": self.settings.server.host, "port": self.port})
+
+    async def stop(self) -> None:
+        """Stop accepting, let calls in flight end, settle what is left, flush, close."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            await self.proxy.afterlife.close(self.settings.server.drain_timeout_s)
+            self.providers.close()
+        await self.config.stop()
+        await self.keyring.stop()
+        await self.keeper.stop()
+        await self.writer.stop()
+        await self.holds.close()
+        await self._stream_client.aclose()
+        await self.redis.close()
+        await self.postgres.stop()
+        log.info("stopped")
+
+    # ---------------------------------------------------------------- parts
+
+    def _compose(self) -> None:
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        fallback = DIALECTS["openai"]
+        self.providers = Providers(settings, DIALECTS, loop.time)
+        tokens = TokenCounter(Encodings())
+        admissions = Admissions(
+            lambda: self.config.current, Holdings(self.holds, self.keeper), tokens, self.gateway_id
+        )
+        self.proxy = Proxy(
+            settings.server, self.providers, self.keyring, admissions, tokens, self.metrics, fallback
+        )
+        router = Router(fallback)
+        add_health(router, self.checks, self.metrics)
+        add_quote(router, self.proxy)
+        proxy_handle, own_handle = self.proxy.handle, router.handle
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await (own_handle(request) if is_own(request.path) else proxy_handle(request))
+
+        self._server = Server(handle, fallback, settings.server)
+
+    async def _listen(self) -> None:
+        server = self.settings.server
+        runner = web.ServerRunner(self._server, shutdown_timeout=server.drain_timeout_s)
+        await runner.setup()
+        site = web.TCPSite(
+            runner, server.host, server.port, reuse_port=server.workers > 1 or None, backlog=1024
+        )
+        await site.start()
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+
+    async def _apply(self, loaded: Loaded) -> None:
+        """Put a version of the files in force, here and (by Redis) everywhere."""
+        change = self.keyring.declare(file_keys(loaded.limits))
+        await self.holds.set_directory(loaded.directory)
+        for record in change.removed:
+            await self.holds.revoke(record.org_id, record.key_id)
+        for record in change.added:
+            await self.holds.reinstate(record.org_id, record.key_id)
+
+    def _streams(self) -> list[UsageStream]:
+        streams = []
+        for number in range(self.settings.redis.partitions):
+            keys = partition_keys(number)
+            streams.append(
+                UsageStream(self._stream_client, StreamKeys(number, keys.stream, keys.done), self.gateway_id)
+            )
+        return streams
+
+    def _writer_hooks(self) -> WriterHooks:
+        metrics = self.metrics
+
+        def batch(_: int, entries: int, new_rows: int) -> None:
+            metrics.batch_rows.observe(entries)
+            metrics.rows_written.inc(new_rows)
+
+        def failure(partition: int, error: Exception) -> None:
+            log.warning("usage not written yet", extra={"partition": partition, "reason": str(error)})
+
+        return WriterHooks(
+            batch=batch,
+            lag=lambda _, entries: metrics.stream_lag.set(entries),
+            dead_letters=lambda _, count: metrics.dead_letters.inc(count),
+            failure=failure,
+        )
+
+    async def checks(self) -> list[Check]:
+        """What `/health/ready` says."""
+        down = await _failure(self.redis.command("PING"))
+        found = [Check("redis", down is None, reason=down)]
+        down = await _failure(self.postgres.fetch_value("SELECT 1"))
+        found.append(Check("postgres", down is None, fatal=False, reason=down))
+        problem = "; ".join(self.config.problems.values()) or None
+        found.append(Check("config", problem is None, fatal=False, reason=problem))
+        if found[0].ok:
+            findings = await inspect_redis(self.redis)
+            found.append(
+                Check(
+                    "redis_setup",
+                    not findings,
+                    fatal=False,
+                    reason="; ".join(f.message for f in findings) or None,
+                )
+            )
+        return found
+
+
+async def _failure(answer: Awaitable[object]) -> str | None:
+    try:
+        await answer
+    except StoreUnavailable as error:
+        return error.message
+    return None
+
+
+async def _patiently(step: Callable[[], Awaitable[None]]) -> None:
+    """Run ``step`` until the store answers; raises its `StoreUnavailable` after `START_WAIT_S`."""
+    loop = asyncio.get_running_loop()
+    give_up_s = loop.time() + START_WAIT_S
+    while True:
+        try:
+            return await step()
+        except StoreUnavailable as error:
+            if loop.time() > give_up_s:
+                raise
+            log.warning("waiting for Redis", extra={"reason": error.message})
+            await asyncio.sleep(0.5)

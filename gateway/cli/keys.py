@@ -1,0 +1,117 @@
+"""`tollgate keys create|list|revoke`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.cli.stores import Stores, actor, open_stores
+from gateway.errors import BadRequest
+from gateway.identity.issuing import KeyIssuer, NewKey
+from gateway.identity.keys import file_keys
+from gateway.identity.postgres_keys import KeyTable
+from gateway.identity.redis_keys import SharedKeys
+from gateway.settings.limits import load_limits
+
+
+def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser("keys", help="client keys")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", parents=[with_config], help="make a key; it is shown this once")
+    create.add_argument("--org", required=True)
+    create.add_argument("--team")
+    create.add_argument("--user")
+    create.add_argument("--name", required=True, help="what it is for, e.g. 'ada laptop'")
+    create.add_argument("--expires", metavar="ISO-TIME", help="e.g. 2027-01-01T00:00:00Z; default: never")
+    create.add_argument("--model", action="append", help="allow only this model (repeatable, * as wildcard)")
+    create.add_argument("--operation", action="append", help="allow only this operation (repeatable)")
+    create.add_argument("--requests-per-minute", type=int, metavar="N")
+    create.add_argument("--open-calls", type=int, metavar="N")
+    create.set_defaults(run=lambda options: asyncio.run(_create(options)))
+    listing = actions.add_parser("list", parents=[with_config], help="all keys, as prefixes")
+    listing.add_argument("--org")
+    listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
+    revoke = actions.add_parser("revoke", parents=[with_config], help="stop a key everywhere within a second")
+    revoke.add_argument("key_id", metavar="KEY-ID")
+    revoke.set_defaults(run=lambda options: asyncio.run(_revoke(options)))
+
+
+def _issuer(stores: Stores) -> KeyIssuer:
+    return KeyIssuer(KeyTable(stores.postgres), SharedKeys(stores.redis), stores.holds)
+
+
+async def _create(options: argparse.Namespace) -> int:
+    new = NewKey(
+        org_id=options.org,
+        name=options.name,
+        team_id=options.team,
+        user_id=options.user,
+        allowed_models=tuple(options.model) if options.model else None,
+        allowed_operations=tuple(options.operation) if options.operation else None,
+        requests_per_minute=options.requests_per_minute,
+        open_calls_max=options.open_calls,
+        expires_at=_instant(options.expires),
+    )
+    async with open_stores(options.config) as stores:
+        issued = await _issuer(stores).create(new, actor=actor())
+    print(f"{issued.listed.record.key_id}: keep this key, it is not shown again", file=sys.stderr)
+    print(issued.key)
+    return 0
+
+
+async def _list(options: argparse.Namespace) -> int:
+    async with open_stores(options.config) as stores:
+        rows = [("ID", "KEY", "ORG", "TEAM", "USER", "STATE", "NAME")]
+        for listed in await _issuer(stores).list(options.org):
+            record = listed.record
+            state = "revoked" if record.revoked else "active"
+            if not record.revoked and record.expires_at is not None:
+                state = (
+                    "expired"
+                    if record.expires_at <= datetime.now(UTC)
+                    else f"until {record.expires_at:%Y-%m-%d}"
+                )
+            rows.append(
+                (record.key_id, f"{listed.prefix}…", record.org_id, record.team_id or "-", record.user_id or "-",
+                 state, listed.name)
+            )  # fmt: skip
+        for record in file_keys(load_limits(stores.settings.limits)).values():
+            if options.org in (None, record.org_id):
+                rows.append(
+                    (record.key_id, "-", record.org_id, record.team_id or "-", record.user_id or "-", "active",
+                     f"declared in {stores.settings.limits.name}")
+                )  # fmt: skip
+    print_table(rows)
+    return 0
+
+
+async def _revoke(options: argparse.Namespace) -> int:
+    async with open_stores(options.config) as stores:
+        declared = {record.key_id for record in file_keys(load_limits(stores.settings.limits)).values()}
+        if options.key_id in declared:
+            raise BadRequest(
+                f"{options.key_id} is declared in {stores.settings.limits}: delete it there, which revokes it."
+            )
+        listed = await _issuer(stores).revoke(options.key_id, actor=actor())
+    print(f"{listed.record.key_id} ({listed.prefix}…) is revoked")
+    return 0
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequest(f"--expires: {text!r} is not a time like 2027-01-01T00:00:00Z") from error
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns as wide as their widest cell."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,42 @@
+"""`tollgate`: what operators do without a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.cli import books, config, holds, keys, limits, prices, serve, simulate, up
+from gateway.embedded import EmbeddedError
+from gateway.errors import TollgateError
+from pricing.errors import PricingError
+
+CONFIG_DEFAULT = Path("config/tollgate.yaml")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command. Returns the exit code: 0 done, 1 the answer is no, 2 it could not be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (TollgateError, PricingError, EmbeddedError) as error:
+        print(f"tollgate: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"tollgate: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tollgate", description="A metering gateway for AI APIs.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    with_config = argparse.ArgumentParser(add_help=False)
+    with_config.add_argument(
+        "--config", type=Path, default=CONFIG_DEFAULT, metavar="FILE", help=f"default: {CONFIG_DEFAULT}"
+    )
+    for module in (up, serve, config, books, keys, limits, holds, prices, simulate):
+        module.add_commands(commands, with_config)
+    return parser

@@ -1,0 +1,101 @@
+"""The configuration that `tollgate up` starts with, written once and then the user's own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.identity.keys import digest_of, generate_key
+
+
+@dataclass(frozen=True, slots=True)
+class QuickstartFiles:
+    config: Path
+    limits: Path
+    pricing: Path
+    key: Path
+
+
+CONFIG = """\
+# Written by `tollgate up`, and yours from then on. Where Redis, Postgres and the port are it says itself.
+# To use a real provider, replace its line, e.g.:
+#   openai: {kind: openai, base_url: "https://api.openai.com", api_key: "${OPENAI_API_KEY}"}
+admin_token: ${TOLLGATE_ADMIN_TOKEN}
+providers:
+  openai:    {kind: openai,    base_url: "${SIMULATED_PROVIDER}", api_key: simulated}
+  anthropic: {kind: anthropic, base_url: "${SIMULATED_PROVIDER}", api_key: simulated}
+  gemini:    {kind: gemini,    base_url: "${SIMULATED_PROVIDER}", api_key: simulated}
+pricing: pricing.yaml
+limits: limits.yaml
+"""
+
+LIMITS = """\
+# Who may spend how much. Changes are in force within two seconds.
+credit_usd: 0.01                     # what one credit is worth
+orgs:
+  - id: demo
+    time_zone: UTC
+    limits: [{{window: month, credits: 50000}}]
+    teams:
+      - id: research
+        limits: [{{window: day, credits: 5000, grace: {{percent: 5, minutes: 60}}}}]
+        users:
+          - id: ada
+            limits: [{{window: week, credits: 2000}}]
+            keys:
+              - {{id: ada-laptop, sha256: "{digest}"}}
+"""
+
+PRICING = """\
+# Prices over the bundled catalogue. Changes are in force within two seconds.
+models:
+  - {provider: "*", model: "sim-*", from: 2026-01-01, usd_per_mtok: {input: 3, cache_read: 0.3, output: 12}}
+"""
+
+
+def write(data: Path) -> QuickstartFiles:
+    """Write what is not there yet under ``data``."""
+    files = QuickstartFiles(
+        data / "tollgate.yaml", data / "limits.yaml", data / "pricing.yaml", data / "demo_key"
+    )
+    if not files.key.exists():
+        write_secret(files.key, generate_key())
+    key = files.key.read_text().strip()
+    for path, text in (
+        (files.config, CONFIG),
+        (files.limits, LIMITS.format(digest=digest_of(key))),
+        (files.pricing, PRICING),
+    ):
+        if not path.exists():
+            path.write_text(text)
+    return files
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Only the owner may read it, from the first byte on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+
+
+def welcome(port: int, files: QuickstartFiles, token_file: Path) -> str:
+    """What `tollgate up` says when it is ready."""
+    base = f"http://127.0.0.1:{port}"
+    key = files.key.read_text().strip()
+    return f"""
+Tollgate is ready at {base}
+
+  Point an SDK at it     OpenAI: {base}/v1    Anthropic, Gemini: {base}
+  Demo key               {key}
+  Admin token            in {token_file}
+  Limits and prices      {files.limits}, {files.pricing} (changes count within two seconds)
+  Providers              simulated, and free; real ones: {files.config}
+
+Try it:
+
+  curl {base}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+    -d '{{"model": "gpt-4o-mini", "messages": [{{"role": "user", "content": "Hello"}}]}}' -i
+
+Ctrl-C stops everything; data stays in {files.config.parent}.
+"""

@@ -1,0 +1,94 @@
+"""`tollgate serve`: one gateway, in one process or several."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from gateway.app import Gateway
+from gateway.cli.migrations import require_current_schema
+from gateway.logs import set_up_logging
+from gateway.settings.config import Settings, load_settings
+
+log = logging.getLogger("tollgate")
+
+RESTART_S = 1.0
+"""A worker that died is started again after this long, so that one that cannot start does not spin."""
+
+
+def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "serve",
+        parents=[with_config],
+        help="run a gateway",
+        description="Run a gateway until SIGTERM or Ctrl-C.",
+    )
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config)
+    set_up_logging(settings.log_level)
+    if settings.server.workers > 1 and not options.worker:
+        return _supervise(settings, options.config)
+    run_gateway(settings)
+    return 0
+
+
+def run_gateway(settings: Settings, on_ready: Callable[[Gateway], None] = lambda gateway: None) -> None:
+    """Run until SIGTERM or SIGINT, then stop cleanly."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, stop.set)
+        await require_current_schema(settings)
+        gateway = Gateway(settings)
+        try:
+            await gateway.start()
+            on_ready(gateway)
+            await stop.wait()
+        finally:
+            await gateway.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def _supervise(settings: Settings, config: Path) -> int:
+    """Several workers on one port. They share nothing but the stores; the kernel spreads connections."""
+    with tempfile.TemporaryDirectory(prefix="tollgate-metrics-") as metrics:
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
+        command = [sys.executable, "-m", "gateway", "serve", "--worker", "--config", str(config)]
+        stopping = False
+
+        def stop(*_: object) -> None:
+            nonlocal stopping
+            stopping = True
+            for worker in workers:
+                worker.terminate()
+
+        workers = [subprocess.Popen(command, env=environment) for _ in range(settings.server.workers)]  # noqa: S603
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        while not stopping:
+            for index, worker in enumerate(workers):
+                if worker.poll() is not None and not stopping:
+                    log.error("a worker ended, starting another", extra={"exit_code": worker.returncode})
+                    workers[index] = subprocess.Popen(command, env=environment)  # noqa: S603
+            time.sleep(RESTART_S)
+        return max(abs(worker.wait()) for worker in workers)

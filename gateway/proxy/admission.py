@@ -1,0 +1,148 @@
+"""Deciding what a request may do and asking the budgets for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from gateway.budgets.directory import check_allow_lists
+from gateway.budgets.holding import Holding, Holdings
+from gateway.budgets.model import Ask, Subject
+from gateway.errors import BudgetContended, BudgetExceeded, UnpricedModel
+from gateway.identity.keys import KeyRecord
+from gateway.ledger.event import Admission
+from gateway.metering.tokens import MESSAGE_TOKENS, TokenCounter, exactly_known
+from gateway.providers.base import Call
+from gateway.proxy.estimate import Estimate, PriceOf, estimate, free_estimate
+from gateway.proxy.intake import attribution
+from gateway.proxy.provider import Provider
+from gateway.reload import Loaded
+from pricing.book import PriceBook
+from pricing.errors import PricingError
+from pricing.price import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that may be made, if the budgets allow it."""
+
+    call: Call
+    estimate: Estimate
+    ask: Ask
+    price_of: PriceOf
+    provider: str
+    clamp: bool
+
+
+class Admissions:
+    """From an understood call to a hold."""
+
+    def __init__(
+        self, config: Callable[[], Loaded], holdings: Holdings, tokens: TokenCounter, gateway_id: str
+    ) -> None:
+        self._config = config
+        self._tokens = tokens
+        self._holdings = holdings
+        self._gateway_id = gateway_id
+
+    def prepare(
+        self, provider: Provider, call: Call, key: KeyRecord, request_id: str, headers: Mapping[str, str]
+    ) -> Prepared:
+        """Check what the key may do, price the call and bound it.
+
+        Raises `NotAllowed`, `UnpricedModel`, and `BadRequest` for bad attribution headers.
+        """
+        loaded = self._config()
+        book = loaded.prices
+        subject = Subject(key.org_id, key.team_id, key.user_id, key.key_id)
+        if call.route.metered:
+            operation = call.route.operation
+            loaded.directory.check_allowed(subject, operation, call.model)
+            check_allow_lists(
+                f"key {key.key_id}", key.allowed_models, key.allowed_operations, operation, call.model
+            )
+        price_of = price_lookup(book, provider)
+        clamp = headers.get("x-tollgate-clamp", "").lower() != "off"
+        bounded = (
+            _priced(lambda: estimate(call, price_of, book.exchange, clamp=clamp))
+            if call.route.metered
+            else free_estimate(book.exchange)
+        )
+        said = attribution(headers)
+        admission = Admission(
+            request_id=request_id,
+            org_id=key.org_id,
+            team_id=key.team_id,
+            user_id=key.user_id,
+            key_id=key.key_id,
+            provider=provider.name,
+            model=call.model,
+            operation=call.route.operation,
+            route=call.route.name,
+            streamed=call.streamed,
+            gateway_id=self._gateway_id,
+            conversation_id=said.conversation_id,
+            end_user=said.end_user,
+            tags=said.tags,
+        )
+        ask = Ask(
+            request_id=request_id,
+            subject=subject,
+            operation=call.route.operation,
+            model=call.model,
+            fixed=bounded.fixed,
+            least=bounded.least,
+            most=bounded.most,
+            admission=admission.to_json(),
+            requests_per_minute=key.requests_per_minute,
+            open_calls_max=key.open_calls_max,
+        )
+        return Prepared(call, bounded, ask, price_of, provider.name, clamp)
+
+    async def hold(self, prepared: Prepared) -> tuple[Prepared, Holding]:
+        """Take the hold. The byte bound is cheap and wide: if it does not fit, the prompt is counted and it is
+        tried once more. Raises the refusals of `gateway.errors`."""
+        try:
+            return prepared, await self._holdings.take(prepared.ask)
+        except (BudgetExceeded, BudgetContended):
+            tighter = await self._counted(prepared)
+            if tighter is None:
+                raise
+        return tighter, await self._holdings.take(tighter.ask)
+
+    async def _counted(self, prepared: Prepared) -> Prepared | None:
+        """The same request under the bound that a tokenizer gives; None if that is not lower."""
+        call = prepared.call
+        if call.prompt_texts is None or prepared.estimate.price is None or call.input_unbounded:
+            return None
+        if not exactly_known(call.model):
+            return None
+        texts = call.prompt_texts()
+        bound = call.counted_bound(
+            await self._tokens.count_async(call.model, texts) + MESSAGE_TOKENS * len(texts)
+        )
+        if bound >= call.input_tokens_max:
+            return None
+        lower = estimate(
+            call, prepared.price_of, prepared.estimate.exchange, clamp=prepared.clamp, input_tokens_max=bound
+        )
+        ask = replace(prepared.ask, fixed=lower.fixed, least=lower.least, most=lower.most)
+        return replace(prepared, estimate=lower, ask=ask)
+
+
+def price_lookup(book: PriceBook, provider: Provider) -> PriceOf:
+    """Prices as they are now: a request keeps those that it was admitted with."""
+    now_s = int(time.time())
+
+    def price_of(model: str) -> Price:
+        return book.price(provider.name, provider.kind, model, now_s, provider.settings.catalogue)
+
+    return price_of
+
+
+def _priced(bound: Callable[[], Estimate]) -> Estimate:
+    try:
+        return bound()
+    except PricingError as error:
+        raise UnpricedModel(f"{error} An administrator can add a price in pricing.yaml.") from error

@@ -1,0 +1,203 @@
+"""One admitted request, from its hold to its settlement: what it may cost, what came back, what it did cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from gateway.budgets.holding import Holding
+from gateway.ledger.event import Result
+from gateway.metering.conclusion import Charged, Conclusion, Ending, Source, Status, conclude_async
+from gateway.metering.reading import Reading
+from gateway.metering.tokens import TokenCounter
+from gateway.providers.base import Call
+from gateway.proxy.estimate import Estimate, PriceOf
+from gateway.proxy.exchange import End, Exchange
+from gateway.proxy.provider import Provider
+from pricing.errors import PricingError
+from pricing.usage import COUNTS, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a request came to."""
+
+    microcredits: int
+    source: Source
+    status: Status
+    flags: tuple[str, ...]
+    remaining: int | None = None
+    """What the tightest limit has left, where the settlement could be confirmed."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """Everything known of one request in flight. Settle it once; the hold sees to that."""
+
+    request_id: str
+    provider: Provider
+    call: Call
+    estimate: Estimate
+    price_of: PriceOf
+    hold: Holding
+    tokens: TokenCounter
+    cap: int | None
+    """The output cap that was sent, where it is lower than the one asked for."""
+    exchange: Exchange
+    request: tuple[bytes, list[bytes | memoryview]] = field(repr=False)
+    """Head and body as they go out; let go of once they are written."""
+    api_key: str | None = field(repr=False)
+    """The provider's key that it went out with."""
+    sent_at_s: float
+
+    @property
+    def worth_draining(self) -> bool:
+        """Whether stopping the provider would lose the measure of what it bills: hidden or unary output."""
+        return self.call.hidden_output or not self.call.streamed
+
+    async def settle(self, ending: Ending) -> Charge:
+        """Price what was used and replace the hold by it. Raises `StoreUnavailable`."""
+        reading = self.exchange.reading()
+        bound = self.estimate.bound_usage(self.cap)
+        if self.call.route.metered:
+            conclusion = await conclude_async(
+                ending, self.exchange.status or None, reading, self._charged(reading, bound), self.tokens
+            )
+        else:
+            conclusion = Conclusion(Usage(), Source.NONE, FREE_STATUS[ending])
+        cost, cost_femtousd, source, flags = self._cost(conclusion, reading, bound)
+        result = self._result(conclusion, reading, source, cost_femtousd, flags)
+        settled = await self.hold.settle(cost, result.to_json())
+        return Charge(cost, source, conclusion.status, flags, settled.remaining)
+
+    def _charged(self, reading: Reading, bound: Usage) -> Charged:
+        uncounted = reading.usage is None and 200 <= self.exchange.status < 300
+        texts = self.call.prompt_texts() if uncounted and self.call.prompt_texts is not None else ()
+        return Charged(self.call.model, self.call.streamed, bound, texts, self.call.hidden_output)
+
+    # ---------------------------------------------------------------- money
+
+    def _cost(
+        self, conclusion: Conclusion, reading: Reading, bound: Usage
+    ) -> tuple[int, int, Source, tuple[str, ...]]:
+        """(microcredits, femto-USD before markup, the weakest source, flags)."""
+        exchange, held = self.estimate.exchange, self.hold.grant.amount
+        flags = [*conclusion.flags, *self._grant_flags()]
+        source = conclusion.source
+        if source is Source.NONE:
+            return 0, 0, source, tuple(flags)
+        if source is Source.BOUND and conclusion.usage == bound:
+            return held, exchange.femtousd(held), source, tuple(flags)
+        gaps: list[str] = []
+        if conclusion.cost_femtousd is not None:
+            cost_femtousd = conclusion.cost_femtousd
+            flags.append("reported_cost")
+        else:
+            cost_femtousd, gaps = self._priced(conclusion, reading)
+        cost = exchange.microcredits(cost_femtousd)
+        if gaps:
+            # Part of it has no price: never less than what was held for it.
+            source, cost = Source.BOUND, max(cost, held)
+            flags += gaps
+        elif source is not Source.PROVIDER and cost > held:
+            cost, cost_femtousd = held, exchange.femtousd(held)
+        if cost > held:
+            flags.append("overrun")
+        return cost, cost_femtousd, source, tuple(dict.fromkeys(flags))
+
+    def _priced(self, conclusion: Conclusion, reading: Reading) -> tuple[int, list[str]]:
+        """The cost of what was used, passes of other models included, and what of it had no price."""
+        assert self.estimate.price is not None
+        priced = [(self.estimate.price, conclusion.usage)]
+        gaps: list[str] = []
+        for model, usage in conclusion.passes:
+            try:
+                priced.append((self.price_of(model), usage))
+            except PricingError:
+                gaps.append("unpriced_unit")
+        total_femtousd = 0
+        for price, usage in priced:
+            cost = price.cost(usage, reading.tier)
+            total_femtousd += cost.total_femtousd
+            if cost.unpriced:
+                gaps.append("unpriced_unit")
+            if cost.unknown_tier:
+                gaps.append("unknown_tier")
+        return total_femtousd, gaps
+
+    def _grant_flags(self) -> list[str]:
+        grant = self.hold.grant
+        flags = []
+        if self.cap is not None:
+            flags.append("clamped")
+        if grant.grace:
+            flags.append("grace")
+        if grant.shadow:
+            flags.append("shadow")
+        return flags
+
+    # ---------------------------------------------------------------- the record
+
+    def _result(
+        self,
+        conclusion: Conclusion,
+        reading: Reading,
+        source: Source,
+        cost_femtousd: int,
+        flags: tuple[str, ...],
+    ) -> Result:
+        usage = conclusion.usage
+        for _, used in conclusion.passes:
+            usage = usage + used
+        exchange = self.exchange
+        return Result(
+            finished_at_us=time.time_ns() // 1000,
+            usage_source=source,
+            status=conclusion.status,
+            upstream_status=exchange.status or None,
+            model_served=reading.model,
+            tier=reading.tier,
+            input_tokens=usage.input_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            buckets=buckets(usage),
+            cost_femtousd=cost_femtousd,
+            held_microcredits=self.hold.grant.amount,
+            price_ref=self.estimate.price.ref if self.estimate.price else None,
+            provider_request_id=reading.provider_request_id,
+            first_byte_ms=_milliseconds(exchange.first_byte_at - self.sent_at_s)
+            if exchange.head_seen
+            else None,
+            flags=flags,
+        )
+
+
+def buckets(usage: Usage) -> dict[str, int]:
+    """The exclusive counts that are not zero, images by their label."""
+    found = {name: count for name in COUNTS if (count := getattr(usage, name))}
+    found.update({f"image {label}": count for label, count in usage.images})
+    return found
+
+
+ENDINGS = {
+    End.COMPLETE: Ending.COMPLETE,
+    End.BROKEN: Ending.PROVIDER_BROKE,
+    End.LOST: Ending.UPSTREAM_LOST,
+    End.STOPPED: Ending.CLIENT_GONE,
+}
+
+
+FREE_STATUS = {
+    Ending.COMPLETE: Status.OK,
+    Ending.CLIENT_GONE: Status.CLIENT_GONE,
+    Ending.PROVIDER_BROKE: Status.UPSTREAM_ERROR,
+    Ending.UPSTREAM_LOST: Status.UPSTREAM_ERROR,
+    Ending.TIMEOUT: Status.UPSTREAM_ERROR,
+    Ending.CUT: Status.CUT,
+}
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

@@ -1,0 +1,210 @@
+"""The spine: authenticate, estimate, hold, forward, observe, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.budgets.holding import Holding
+from gateway.errors import TollgateError, Unauthenticated, UnsupportedRoute
+from gateway.identity.keys import KeyRecord
+from gateway.metering.reading import NoReader
+from gateway.metering.tokens import TokenCounter
+from gateway.metrics import Metrics
+from gateway.providers.base import Call, Dialect, Route
+from gateway.providers.credentials import client_key
+from gateway.providers.paths import clean_path, guess_kind
+from gateway.proxy.admission import Admissions, Prepared
+from gateway.proxy.afterlife import Afterlife
+from gateway.proxy.downstream import ClientGone
+from gateway.proxy.exchange import Exchange
+from gateway.proxy.flight import Charge, Flight
+from gateway.proxy.forward import request_head
+from gateway.proxy.intake import OFF_LOOP_BYTES, read_body
+from gateway.proxy.provider import Provider, Providers
+from gateway.proxy.refusal import refusal
+from gateway.proxy.reply import Replies
+from gateway.request_id import new_request_id
+from gateway.settings.config import ServerSettings
+
+log = logging.getLogger("tollgate.proxy")
+NO_QUERY: Mapping[str, str] = {}
+
+
+class KeyLookup(Protocol):
+    async def lookup(self, key: str) -> KeyRecord:
+        """Whose key this is. Raises `Unauthenticated` and its kin, or `StoreUnavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes."""
+
+    provider: Provider
+    route: Route
+    path: str
+    """What follows the provider's base_url, as the client spelled it."""
+
+
+class Proxy:
+    """Handles every request that is not for the gateway itself."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        providers: Providers,
+        keys: KeyLookup,
+        admissions: Admissions,
+        tokens: TokenCounter,
+        metrics: Metrics,
+        fallback: Dialect,
+    ) -> None:
+        self._settings = settings
+        self._providers = providers
+        self._keys = keys
+        self._admissions = admissions
+        self._tokens = tokens
+        self._metrics = metrics
+        self._fallback = fallback
+        self.afterlife = Afterlife(self._count)
+        self._replies = Replies(settings, self.afterlife)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        arrived_s = time.monotonic()
+        request_id = new_request_id()
+        dialect, provider_name, route_name = self._fallback, "none", "none"
+        response: web.StreamResponse
+        try:
+            query = request.query if request.rel_url.raw_query_string else NO_QUERY
+            raw_path = request.raw_path.partition("?")[0]
+            provider, path = self._located(request.method, raw_path, query, request.headers)
+            dialect, provider_name = provider.dialect, provider.name
+            key = await self._authenticated(client_key(request.headers, query))
+            route = dialect.match(request.method, path, query)
+            if route is None:
+                raise UnsupportedRoute(f"{request.method} {path}: not a route whose cost is understood here.")
+            route_name = route.name
+            response = await self._run(request, Target(provider, route, path), key, request_id, arrived_s)
+        except TollgateError as error:
+            self._metrics.refusals.labels(error.code).inc()
+            log.info(
+                "refused", extra={"request_id": request_id, "code": error.code, "provider": provider_name}
+            )
+            response = refusal(error, dialect, request_id)
+        self._metrics.requests.labels(provider_name, route_name, str(response.status)).inc()
+        return response
+
+    async def _run(
+        self, request: web.BaseRequest, target: Target, key: KeyRecord, request_id: str, arrived_s: float
+    ) -> web.StreamResponse:
+        """One understood request, from its body to its settlement."""
+        body = await read_body(request, self._settings.body_bytes_max, self._settings.body_timeout_s)
+        call = await _understood(target, body, request.headers)
+        prepared = self._admissions.prepare(target.provider, call, key, request_id, request.headers)
+        prepared, hold = await self._admissions.hold(prepared)
+        async with hold:
+            self._metrics.holds.inc()
+            flight = await self._forwarded(request, target, prepared, hold, arrived_s)
+            try:
+                await flight.exchange.start(*flight.request)
+                response, charge = await self._replies.send(request, flight)
+            except (asyncio.CancelledError, ClientGone):
+                hold.hand_over()
+                self.afterlife.client_left(flight)
+                raise
+            finally:
+                if flight.exchange.status == 429:
+                    target.provider.keys.rest(flight.api_key, flight.exchange.header(b"retry-after"))
+            if charge is not None:
+                self._count(flight, charge)
+            return response
+
+    async def _forwarded(
+        self, request: web.BaseRequest, target: Target, prepared: Prepared, hold: Holding, arrived_s: float
+    ) -> Flight:
+        """Everything up to the first byte written: from then on the request counts as forwarded."""
+        provider, call = target.provider, prepared.call
+        cap = prepared.estimate.cap_for(hold.grant.amount)
+        body = provider.dialect.forward(call, cap) if call.route.metered else list(call.body)
+        api_key = provider.keys.choose(prepared.ask.subject.org)
+        length = sum(len(part) for part in body) if request.method == "POST" else None
+        head = request_head(request, provider, target.path, api_key, length)
+        reader = provider.dialect.reader(call, "") if call.route.metered else NoReader()
+        exchange = Exchange(await provider.pool.acquire(), reader)
+        hold.forwarded()
+        self._metrics.overhead.observe(time.monotonic() - arrived_s)
+        return Flight(
+            request_id=prepared.ask.request_id,
+            provider=provider,
+            call=call,
+            estimate=prepared.estimate,
+            price_of=prepared.price_of,
+            hold=hold,
+            tokens=self._tokens,
+            cap=cap,
+            exchange=exchange,
+            request=(head, body),
+            api_key=api_key,
+            sent_at_s=asyncio.get_running_loop().time(),
+        )
+
+    # ---------------------------------------------------------------- around it
+
+    async def quote(self, path: str, body: bytes, key: str | None, headers: Mapping[str, str]) -> Prepared:
+        """What the same request would be bounded by. Nothing is held, nothing is forwarded."""
+        provider, rest = self._located("POST", path, NO_QUERY, headers)
+        record = await self._authenticated(key)
+        route = provider.dialect.match("POST", rest, NO_QUERY)
+        if route is None:
+            raise UnsupportedRoute(
+                f"path: POST {rest}: not a route whose cost is understood here.", param="path"
+            )
+        call = await _understood(Target(provider, route, rest), body, headers)
+        return self._admissions.prepare(provider, call, record, new_request_id(), headers)
+
+    def _located(
+        self, method: str, raw_path: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> tuple[Provider, str]:
+        path = clean_path(raw_path)
+        named = self._providers.named(path)
+        if named is not None:
+            return named
+        return self._providers.default(guess_kind(method, path, query, headers)), path
+
+    async def _authenticated(self, key: str | None) -> KeyRecord:
+        if key is None:
+            raise Unauthenticated
+        return await self._keys.lookup(key)
+
+    def _count(self, flight: Flight, charge: Charge) -> None:
+        metrics = self._metrics
+        name = flight.provider.name
+        metrics.settles.labels(charge.source, charge.status).inc()
+        metrics.credits.labels(name).inc(charge.microcredits)
+        for flag in charge.flags:
+            metrics.flagged.labels(flag).inc()
+        exchange = flight.exchange
+        if exchange.head_seen:
+            metrics.first_byte.labels(name).observe(max(0.0, exchange.first_byte_at - flight.sent_at_s))
+        if exchange.ended_at:
+            metrics.upstream_latency.labels(name).observe(max(0.0, exchange.ended_at - flight.sent_at_s))
+
+
+async def _understood(target: Target, body: bytes, headers: Mapping[str, str]) -> Call:
+    """What the body asks for; large bodies are read in a thread. Raises `BadRequest`."""
+    route = target.route
+    if not route.metered:
+        return Call(
+            route=route, model=route.model or "", streamed=False, body=[body] if body else [], input_tokens_max=0,
+            output_cap=0, elastic=False,
+        )  # fmt: skip
+    read = target.provider.dialect.read
+    if len(body) > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(read, route, body, headers)
+    return read(route, body, headers)

@@ -1,0 +1,136 @@
+"""Giving a provider's reply to the client: JSON whole, with its charge in the headers; everything else as it comes.
+
+The charge is settled before the end of a reply is sent, so that a client that asks again finds its budget as the
+last call left it.
+"""
+
+from __future__ import annotations
+
+from aiohttp import HttpVersion11, web
+from multidict import CIMultiDict
+
+from gateway.errors import StoreUnavailable, UpstreamError
+from gateway.metering.conclusion import Ending
+from gateway.proxy.afterlife import Afterlife
+from gateway.proxy.downstream import ClientStream
+from gateway.proxy.exchange import End
+from gateway.proxy.flight import ENDINGS, Charge, Flight
+from gateway.proxy.intake import HOP_BY_HOP
+from gateway.proxy.refusal import REQUEST_ID
+from gateway.proxy.upstream import UpstreamBroke
+from gateway.settings.config import ServerSettings
+from pricing.money import format_credits
+
+SHOWN_BYTES_MAX = 8 * 1024 * 1024
+"""JSON replies up to this size are held until they are whole, so that their headers can say what they cost."""
+
+_NOT_PASSED = HOP_BY_HOP | {b"content-length"}
+
+
+class Replies:
+    """Sends replies and settles their flights."""
+
+    def __init__(self, settings: ServerSettings, afterlife: Afterlife) -> None:
+        self._settings = settings
+        self._afterlife = afterlife
+
+    async def send(
+        self, request: web.BaseRequest, flight: Flight
+    ) -> tuple[web.StreamResponse, Charge | None]:
+        """Relay the reply of ``flight`` and settle it. The charge is None if it could not be settled yet.
+
+        Raises the `UpstreamError` of a provider that gave no reply; the flight is settled then as well.
+        """
+        exchange = flight.exchange
+        try:
+            await exchange.head()
+        except UpstreamError:
+            await self._settled(flight, Ending.UPSTREAM_LOST)
+            raise
+        headers = self._headers(flight)
+        if _is_json(exchange.header(b"content-type")) and (
+            not flight.call.streamed or exchange.status >= 400
+        ):
+            body = await exchange.gathered(SHOWN_BYTES_MAX)
+            if body is not None:
+                return await self._whole(flight, headers, body)
+        return await self._streamed(request, flight, headers)
+
+    async def _whole(
+        self, flight: Flight, headers: CIMultiDict[str], body: bytes
+    ) -> tuple[web.StreamResponse, Charge | None]:
+        exchange = flight.exchange
+        charge = await self._settled(flight, ENDINGS[exchange.end or End.BROKEN])
+        if exchange.end is not End.COMPLETE:
+            raise exchange.error or UpstreamBroke()
+        if charge is not None:
+            headers["x-tollgate-credits"] = format_credits(charge.microcredits)
+            headers["x-tollgate-usage-source"] = charge.source
+            if charge.remaining is not None:
+                headers["x-tollgate-remaining"] = format_credits(max(0, charge.remaining))
+        return web.Response(status=exchange.status, headers=headers, body=body), charge
+
+    async def _streamed(
+        self, request: web.BaseRequest, flight: Flight, headers: CIMultiDict[str]
+    ) -> tuple[web.StreamResponse, Charge | None]:
+        exchange = flight.exchange
+        exchange.filter = (
+            flight.provider.dialect.usage_filter(flight.call) if exchange.status == 200 else None
+        )
+        if exchange.filter is not None and exchange.decoded:
+            headers.popall("content-encoding", None)
+        response = web.StreamResponse(status=exchange.status, headers=headers)
+        length = _length(exchange.header(b"content-length"))
+        if length is not None and exchange.filter is None:
+            response.content_length = length
+        elif request.version >= HttpVersion11:
+            response.enable_chunked_encoding()
+        else:
+            response.force_close()
+        client = await ClientStream.start(request, response, self._settings.client_stall_timeout_s)
+        await exchange.relay(client)
+        charge = await self._settled(flight, ENDINGS[exchange.end or End.BROKEN])
+        if exchange.end is not End.COMPLETE:
+            client.abort()
+        return response, charge
+
+    async def _settled(self, flight: Flight, ending: Ending) -> Charge | None:
+        try:
+            return await flight.settle(ending)
+        except StoreUnavailable:
+            flight.hold.hand_over()
+            self._afterlife.settle_later(flight, ending)
+            return None
+
+    def _headers(self, flight: Flight) -> CIMultiDict[str]:
+        """The provider's headers for the client, and ours."""
+        exchange = flight.exchange
+        named = {
+            part.strip().lower()
+            for name, value in exchange.headers
+            if name.lower() == b"connection"
+            for part in value.split(b",")
+        }
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in exchange.headers:
+            lower = name.lower()
+            if lower not in _NOT_PASSED and lower not in named:
+                headers.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+        headers[REQUEST_ID] = flight.request_id
+        remaining = flight.hold.grant.remaining
+        if remaining is not None:
+            headers["x-tollgate-remaining"] = format_credits(max(0, remaining))
+        if flight.cap is not None:
+            headers["x-tollgate-output-cap"] = str(flight.cap)
+        if flight.hold.grant.grace:
+            headers["x-tollgate-grace"] = ", ".join(flight.hold.grant.grace)
+        return headers
+
+
+def _is_json(content_type: bytes | None) -> bool:
+    kind = (content_type or b"").split(b";", 1)[0].strip().lower()
+    return kind == b"application/json" or kind.endswith(b"+json")
+
+
+def _length(content_length: bytes | None) -> int | None:
+    return int(content_length) if content_length is not None and content_length.strip().isdigit() else None

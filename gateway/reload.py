@@ -1,0 +1,106 @@
+"""pricing.yaml and limits.yaml as they are now: read at start, read again when they change, kept when they are bad."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.budgets.directory import Directory
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.settings.config import Settings, read_yaml
+from gateway.settings.limits import LimitsFile, load_limits
+from pricing.book import PriceBook
+from pricing.bundled import BundledCatalogue
+from pricing.ceilings import Ceilings
+from pricing.errors import PricingError
+
+log = logging.getLogger("tollgate.config")
+
+POLL_S = 0.5
+"""A changed file is in force within two seconds; looking at its modification time costs microseconds."""
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One good version of both files."""
+
+    limits: LimitsFile
+    directory: Directory
+    prices: PriceBook
+
+
+class LiveConfig:
+    """The last good version of both files. ``problems`` names files that were changed and refused."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = settings.limits
+        self._pricing = settings.pricing
+        self._catalogue = BundledCatalogue()
+        self._ceilings = Ceilings.load()
+        self._stamps: dict[Path, Stamp | None] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.problems: dict[str, str] = {}
+        self.current = self._load()
+
+    def start(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
+        """Watch the files; ``changed`` hears of every new version before it counts as loaded."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch(changed))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
+        """Look once, and take over what changed if it is good."""
+        if all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+            return
+        before = dict(self._stamps)
+        try:
+            loaded = self._load()
+            await changed(loaded)
+        except ConfigError as error:
+            self.problems = {"config": str(error)}
+            log.error("changed configuration refused, the last good one stays", extra={"reason": str(error)})
+            return
+        except StoreUnavailable:
+            self._stamps = before  # the store is down: try again at the next look
+            return
+        self.current = loaded
+        self.problems = {}
+        log.info("configuration reloaded", extra={"orgs": len(loaded.directory.orgs)})
+
+    async def _watch(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self.refresh(changed)
+
+    def _load(self) -> Loaded:
+        """Raises `ConfigError`. Stamps are taken before reading, so a change meanwhile is seen next time."""
+        self._stamps = {path: _stamp(path) for path in (self._limits, self._pricing) if path is not None}
+        stamp = self._stamps[self._limits]
+        limits = load_limits(self._limits)
+        directory = Directory.compile(limits, stamp[0] // 1_000_000 if stamp else 0)
+        document = read_yaml(self._pricing) if self._pricing is not None else None
+        try:
+            prices = PriceBook.parse(
+                document, limits.credit_usd, str(self._pricing or "pricing"), self._catalogue, self._ceilings
+            )
+        except PricingError as error:
+            raise ConfigError(str(error)) from error
+        return Loaded(limits, directory, prices)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
