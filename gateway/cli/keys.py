@@ -79,12 +79,20 @@ async def _list(options: argparse.Namespace) -> int:
                 (record.key_id, f"{listed.prefix}…", record.org_id, record.team_id or "-", record.user_id or "-",
                  state, listed.name)
             )  # fmt: skip
-        for record in file_keys(load_limits(stores.settings.limits)).values():
-            if options.org in (None, record.org_id):
-                rows.append(
-                    (record.key_id, "-", record.org_id, record.team_id or "-", record.user_id or "-", "active",
-                     f"declared in {stores.settings.limits.name}")
-                )  # fmt: skip
+        declared = f"declared in {stores.settings.limits.name}"
+        rows += [
+            (
+                record.key_id,
+                "-",
+                record.org_id,
+                record.team_id or "-",
+                record.user_id or "-",
+                "active",
+                declared,
+            )
+            for record in file_keys(load_limits(stores.settings.limits)).values()
+            if options.org in (None, record.org_id)
+        ]
     print_table(rows)
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ class QuickstartFiles:
 
 
 CONFIG = """\
-# Written by `tollgate up`, and yours from then on. Where Redis, Postgres and the port are it says itself.
+# Written by `tollgate up`, and yours from then on. Where Redis, Postgres and the simulated provider are, it writes
+# into tollgate.env at every start.
 # To use a real provider, replace its line, e.g.:
 #   openai: {kind: openai, base_url: "https://api.openai.com", api_key: "${OPENAI_API_KEY}"}
 admin_token: ${TOLLGATE_ADMIN_TOKEN}
@@ -54,13 +56,17 @@ models:
 """
 
 
-def write(data: Path) -> QuickstartFiles:
-    """Write what is not there yet under ``data``."""
+def write(data: Path, environment: Mapping[str, str]) -> QuickstartFiles:
+    """Write what is not there yet under ``data``, and ``environment`` in any case: so that other commands, given
+    the configuration written here, find the stores of the running gateway."""
     files = QuickstartFiles(
         data / "tollgate.yaml", data / "limits.yaml", data / "pricing.yaml", data / "demo_key"
     )
     if not files.key.exists():
         write_secret(files.key, generate_key())
+    variables = files.config.with_suffix(".env")
+    variables.unlink(missing_ok=True)
+    write_secret(variables, "\n".join(f"{name}={value}" for name, value in environment.items()))
     key = files.key.read_text().strip()
     for path, text in (
         (files.config, CONFIG),

@@ -47,7 +47,6 @@ async def _run(data: Path, port: int) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    data.mkdir(parents=True, exist_ok=True)
     token_file = _admin_token(data)
     embedded = Embedded(data, progress=_say)
     endpoints = await embedded.start()
@@ -56,14 +55,16 @@ async def _run(data: Path, port: int) -> int:
         _say("bringing the database up to date")
         await migrate(endpoints.postgres_dsn)
         simulated, provider_url = await simulator.start("127.0.0.1", 0)
-        os.environ.update(
-            TOLLGATE_SERVER__PORT=str(port),
-            TOLLGATE_REDIS__URL=endpoints.redis_url,
-            TOLLGATE_POSTGRES__DSN=endpoints.postgres_dsn,
-            SIMULATED_PROVIDER=provider_url,
-        )
-        files = quickstart.write(data)
-        settings = load_settings(files.config)
+        environment = {
+            ADMIN_TOKEN: token_file.read_text().strip(),
+            "TOLLGATE_SERVER__PORT": str(port),
+            "TOLLGATE_REDIS__URL": endpoints.redis_url,
+            "TOLLGATE_POSTGRES__DSN": endpoints.postgres_dsn,
+            "SIMULATED_PROVIDER": provider_url,
+        }
+        os.environ.update(environment)
+        files = quickstart.write(data, environment)
+        settings = load_settings(files.config, weak_admin_token_ok=True)  # bound to loopback
         set_up_logging("warning")
         gateway = Gateway(settings)
         await gateway.start()
@@ -87,11 +88,11 @@ async def _run(data: Path, port: int) -> int:
 
 
 def _admin_token(data: Path) -> Path:
-    """The admin token's file, made at the first start; the token reaches the settings by the environment."""
+    """The admin token's file, made at the first start."""
+    data.mkdir(parents=True, exist_ok=True)
     path = data / "admin_token"
     if not path.exists():
         quickstart.write_secret(path, secrets.token_urlsafe(32))
-    os.environ.setdefault(ADMIN_TOKEN, path.read_text().strip())
     return path
 
 

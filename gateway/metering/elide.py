@@ -7,19 +7,24 @@ are cut from the bytes before they are kept. What remains is valid JSON with sho
 from __future__ import annotations
 
 import re
+from collections import deque
 
 ELIDE_ABOVE_BYTES = 1 << 20
 """Below this nothing is cut: text that a model writes stays whole (200,000 tokens are under 1 MB)."""
+_BATCH_BYTES = 32 << 10
+"""Elided at a time: at most 4 ms, and twice what arrives at a time, so that it keeps up."""
+_NUMBER_CHARS_MAX = 64
 
-# the look-behinds keep each run from being tried again at every one of its bytes
-_BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/=_-]{512,}+")
-_NUMBER_RUN = re.compile(rb"(?<![-+.\dEe])(?:-?\d[-+.\dEe]*+\s*+,\s*+){16,}+")
+# The look-behinds keep each run from being tried again at every one of its bytes. The start of a run stays: it
+# may be the end of an escape (backslash, then "n" or "u0041").
+_BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/=_-])([A-Za-z0-9+/=_-]{8})[A-Za-z0-9+/=_-]{504,}+")
+_NUMBER_RUN = re.compile(rb"(?<![-+.\dEe])(-?\d[-+.\dEe]*+\s*+,\s*+)(?:-?\d[-+.\dEe]*+\s*+,\s*+){15,}+")
 
 
 class Bulk:
-    """Pieces of one value that is not complete yet: whole up to a megabyte, then elided as it grows."""
+    """Pieces of one value that is not complete yet: whole up to a megabyte, elided as it grows beyond."""
 
-    __slots__ = ("_bytes", "_bytes_max", "_elided", "_pieces", "_pieces_bytes", "dropped")
+    __slots__ = ("_bytes_max", "_elided", "_elided_bytes", "_pieces", "_pieces_bytes", "dropped")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -27,36 +32,47 @@ class Bulk:
 
     def clear(self) -> None:
         self._elided: list[bytes] = []
-        self._pieces: list[bytes] = []
+        self._elided_bytes = 0
+        self._pieces: deque[bytes] = deque()
         self._pieces_bytes = 0
-        self._bytes = 0
         self.dropped = False
         """It grew beyond the bound; none of it is kept."""
 
     def __bool__(self) -> bool:
-        return self._bytes > 0 or self.dropped
+        return self._pieces_bytes > 0 or self._elided_bytes > 0 or self.dropped
 
     def append(self, piece: bytes) -> None:
-        if self.dropped:
+        if self.dropped or not piece:
             return
         self._pieces.append(piece)
         self._pieces_bytes += len(piece)
-        self._bytes += len(piece)
-        if self._pieces_bytes <= ELIDE_ABOVE_BYTES:
-            return
-        kept = elide(b"".join(self._pieces))
-        self._elided.append(kept)
-        self._bytes += len(kept) - self._pieces_bytes
-        self._pieces = []
-        self._pieces_bytes = 0
-        if self._bytes > self._bytes_max:
+        if self._pieces_bytes > ELIDE_ABOVE_BYTES:
+            self._elide_oldest()
+        if self._elided_bytes + self._pieces_bytes > self._bytes_max:
             self.clear()
             self.dropped = True
 
     def joined(self) -> bytes:
         return b"".join([*self._elided, *self._pieces])
 
+    def _elide_oldest(self) -> None:
+        batch: list[bytes] = []
+        batch_bytes = 0
+        while self._pieces and batch_bytes < _BATCH_BYTES:
+            batch.append(self._pieces.popleft())
+            batch_bytes += len(batch[-1])
+        data = b"".join(batch)
+        # a number that the end of the batch may cut in two goes with the next batch
+        cut = data.rfind(b",", -_NUMBER_CHARS_MAX) + 1 or len(data)
+        if cut < len(data):
+            self._pieces.appendleft(data[cut:])
+        self._pieces_bytes -= cut
+        kept = elide(data[:cut])
+        if kept:
+            self._elided.append(kept)
+            self._elided_bytes += len(kept)
+
 
 def elide(data: bytes) -> bytes:
-    """``data`` without runs of base64 (512 characters and more) and of numbers (16 and more)."""
-    return _NUMBER_RUN.sub(b"", _BASE64_RUN.sub(b"", data))
+    """``data`` without most of each run of base64 (from 512 characters) and of numbers (from 16)."""
+    return _NUMBER_RUN.sub(rb"\1", _BASE64_RUN.sub(rb"\1", data))

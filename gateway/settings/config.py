@@ -1,7 +1,8 @@
 """tollgate.yaml: what one gateway process needs to know, validated whole before anything starts.
 
 This module and `gateway.settings.limits` are the only readers of files and of the environment. ``${NAME}`` in any
-string is replaced from the environment; ``TOLLGATE_SERVER__PORT=9000`` overrides ``server.port``.
+string is replaced from the environment; ``TOLLGATE_SERVER__PORT=9000`` overrides ``server.port``. Variables that the
+environment does not set are read from the file ``tollgate.env`` beside ``tollgate.yaml``, if there is one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ WELL_KNOWN_TOKENS = frozenset(
 ADMIN_TOKEN_CHARS_MIN = 20
 ADMIN_TOKEN_DISTINCT_MIN = 8
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -134,8 +136,12 @@ class Settings(BaseSettings):
     """The whole of tollgate.yaml."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="TOLLGATE_", env_nested_delimiter="__", nested_model_default_partial_update=True
-    )  # fmt: skip
+        frozen=True,
+        extra="forbid",
+        env_prefix="TOLLGATE_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
 
     server: ServerSettings = ServerSettings()
     redis: RedisSettings = RedisSettings()
@@ -201,6 +207,7 @@ def admin_token_weakness(token: str) -> str | None:
 
 def load_settings(path: Path, *, weak_admin_token_ok: bool = False) -> Settings:
     """Read and validate ``path`` and the environment. Raises `ConfigError` naming file, path and reason."""
+    fill_environment(path.with_suffix(".env"))
     document = read_yaml(path)
     try:
         settings = Settings(**document)
@@ -219,6 +226,19 @@ def load_settings(path: Path, *, weak_admin_token_ok: bool = False) -> Settings:
             f"{path}: admin_token: refused because {weakness}; use e.g. the output of `openssl rand -hex 32`"
         )
     return settings
+
+
+def fill_environment(path: Path) -> None:
+    """Take ``NAME=value`` lines of ``path``, if it exists, for variables that the environment does not set."""
+    if not path.exists():
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        name, equals, value = line.strip().partition("=")
+        if not name or name.startswith("#"):
+            continue
+        if not equals or not _NAME.fullmatch(name):
+            raise ConfigError(f"{path}: line {number}: write NAME=value")
+        os.environ.setdefault(name, value)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
