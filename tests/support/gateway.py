@@ -230,6 +230,8 @@ def shared_gateway(
 
 
 @pytest.fixture
-def gateway(shared_gateway: GatewayProcess, simulator: SimulatorProcess) -> GatewayProcess:
-    """The shared gateway, in front of a simulator with empty books."""
-    return shared_gateway
+def gateway(shared_gateway: GatewayProcess, simulator: SimulatorProcess) -> Iterator[GatewayProcess]:
+    """The shared gateway, in front of a simulator with empty books. Its log is shown where a test fails."""
+    logged_before = len(shared_gateway.log)
+    yield shared_gateway
+    sys.stdout.write(f"gateway log:\n{shared_gateway.log[logged_before:][-8000:]}")

@@ -80,6 +80,7 @@ OPENAI_CALLS = (
     _chat("chat-stream-in-single-bytes", stream=True, knobs={"write_bytes": 1}),
     _chat("chat-stream-at-once", stream=True, knobs={"write_bytes": 1_000_000}),
     _chat("chat-stream-compressed", stream=True, knobs={"gzip": 1}),
+    _chat("chat-stream-compressed-at-once", stream=True, knobs={"gzip": 1, "write_bytes": 1_000_000}),
     _chat("chat-compressed", knobs={"gzip": 1}),
     _chat("chat-tool", tools=[TOOL]),
     _chat(
