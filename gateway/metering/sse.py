@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.metering.elide import Bulk, elide
+from gateway.metering.elide import Bulk
 
 EVENT_BYTES_MAX = 8 << 20
 """No real event is larger once its media is cut out: the longest outputs are about 2 MB of text."""
@@ -100,16 +100,17 @@ class SseScanner:
 
     def _append(self, value: bytes) -> None:
         self._data_bytes += len(value)
-        if self._data_bytes > EVENT_BYTES_MAX:
-            value = elide(value)
-        if self._data_bytes > 2 * EVENT_BYTES_MAX:
-            value = b""
-        self._data.append(value)
+        if self._data_bytes <= EVENT_BYTES_MAX:
+            self._data.append(value)
+        else:
+            self._data = []
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
             data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
             events.append(Event(self._name, data))
             self._data = []
-            self._data_bytes = 0
+        elif self._data_bytes > EVENT_BYTES_MAX:
+            self.skipped += 1
+        self._data_bytes = 0
         self._name = b""

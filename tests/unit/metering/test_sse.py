@@ -70,6 +70,15 @@ def test_an_event_beyond_the_bound_is_skipped_and_the_next_one_is_read() -> None
     assert scanner.skipped == 1
 
 
+def test_an_event_of_too_many_lines_is_skipped_and_the_next_one_is_read() -> None:
+    scanner = SseScanner()
+    line = b"data: " + b"x" * 65_530 + b"\n"
+    for _ in range(EVENT_BYTES_MAX // 65_000):
+        assert scanner.feed(line) == []
+    assert scanner.feed(b"\ndata: next\n\n") == [Event(b"", b"next")]
+    assert scanner.skipped == 1
+
+
 def test_media_is_cut_out_of_a_large_event_that_arrives_in_pieces() -> None:
     scanner = SseScanner()
     scanner.feed(b'data: {"b64_json":"')
