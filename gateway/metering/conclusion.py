@@ -133,7 +133,7 @@ def _usage(
     ending: Ending, status_code: int | None, reading: Reading, charged: Charged, counter: TokenCounter
 ) -> tuple[Usage, Source]:
     if reading.usage is not None and not reading.input_only:
-        return reading.usage, Source.PROVIDER
+        return reading.usage, Source.COUNTED if reading.counted else Source.PROVIDER
     if status_code is None:
         return charged.bound, Source.BOUND
     if not 200 <= status_code < 300:

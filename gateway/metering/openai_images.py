@@ -54,6 +54,7 @@ class OpenAiImagesReader(ReplyReader):
             usage = replace(Usage(), images=((self._label, self._images),))
         return Reading(
             usage=usage,
+            counted=usage is not None and self._usage is None,
             model=self._model,
             images=self._images,
             cost_femtousd=cost,

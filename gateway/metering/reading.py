@@ -18,6 +18,8 @@ class Reading:
 
     usage: Usage | None = None
     """As the provider reported it; None: it reported none (or not enough of it)."""
+    counted: bool = False
+    """``usage`` is what was received, counted; the provider reported none (images by the piece)."""
     input_only: bool = False
     """``usage`` holds only the input side: what was generated is not (or no longer) covered by a report."""
     passes: tuple[tuple[str, Usage], ...] = ()

