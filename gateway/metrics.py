@@ -20,7 +20,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        registry = self.registry
+        self._define_traffic(self.registry)
+        self._define_upstream(self.registry)
+        self._define_books(self.registry)
+
+    def _define_traffic(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "tollgate_requests", "Requests that ended, by provider, route and status.", ["provider", "route", "status"],
             registry=registry,
@@ -59,6 +63,8 @@ class Metrics:
             ["provider"],
             registry=registry,
         )
+
+    def _define_upstream(self, registry: CollectorRegistry) -> None:
         self.upstream_latency = Histogram(
             "tollgate_upstream_seconds", "From the request written to the reply's end.", ["provider"],
             buckets=LATENCY_BUCKETS_S, registry=registry,
@@ -71,6 +77,8 @@ class Metrics:
             "tollgate_overhead_seconds", "Time that the gateway itself added before forwarding and after the reply.",
             buckets=OVERHEAD_BUCKETS_S, registry=registry,
         )  # fmt: skip
+
+    def _define_books(self, registry: CollectorRegistry) -> None:
         self.rows_written = Counter(
             "tollgate_rows_written", "Usage rows committed to Postgres.", registry=registry
         )

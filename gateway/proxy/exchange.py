@@ -142,9 +142,10 @@ class Exchange:
         """Hand everything to ``client`` as it comes, until the provider's side has ended."""
         self._client = client
         kept, self._kept = self._kept, []
+        again = ReplyDecoder(self.header(b"content-encoding") or b"") if self._decoder is not None else None
         for data in kept:
             if self.filter is not None:
-                data = self.filter.feed(data)
+                data = self.filter.feed(data if again is None else again.feed(data))
             if data:
                 client.write(data)
         self._connection.resume_reading()
