@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Protocol
 
 import orjson
 
@@ -52,7 +53,7 @@ class OrgRules:
         for limit in self.limits:
             self._by_scope.setdefault((limit.scope, limit.scope_id), []).append(limit)
         for group in self._by_scope.values():
-            group.sort(key=lambda limit: _WINDOWS.index(limit.window))
+            group.sort(key=_order)
 
     def limits_for(self, subject: Subject, operation: str, model: str) -> tuple[Limit, ...]:
         """The limits that count a request, nearest scope first, shortest window first."""
@@ -109,6 +110,10 @@ class OrgRules:
             raise ConfigError(f"the published rules of an org cannot be read: {error!r}") from error
 
 
+def _order(limit: Limit) -> tuple[int, str, str]:
+    return _WINDOWS.index(limit.window), limit.operation or "", limit.model or ""
+
+
 def _limit_from(entry: Mapping[str, object]) -> Limit:
     fields: dict[str, object] = dict(entry)
     grace = fields.pop("grace")
@@ -139,6 +144,20 @@ class _Allowed:
     operations: tuple[str, ...] | None
 
 
+class Managed(Protocol):
+    """See `gateway.budgets.postgres_managed.ManagedOrg`."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]: ...
+
+    @property
+    def version(self) -> int: ...
+
+
+def _identity(limit: Limit) -> tuple[object, ...]:
+    return limit.scope, limit.scope_id, limit.window, limit.operation, limit.model
+
+
 class Directory:
     """All of limits.yaml, ready for use."""
 
@@ -162,6 +181,16 @@ class Directory:
         for org in file.orgs:
             compiled.add(org)
         return cls(compiled.orgs, keys=compiled.keys, credit_usd=file.credit_usd, allowed=compiled.allowed)
+
+    def with_managed(self, managed: Mapping[str, Managed]) -> Directory:
+        """The same with limits that were set by command. What limits.yaml declares is not overruled by them."""
+        orgs = dict(self.orgs)
+        for org, added in managed.items():
+            rules = self.rules(org)
+            declared = {_identity(limit) for limit in rules.limits}
+            extra = [limit for limit in added.limits if _identity(limit) not in declared]
+            orgs[org] = rules.with_limits((*rules.limits, *extra), max(rules.version, added.version))
+        return Directory(orgs, keys=self.keys, credit_usd=self.credit_usd, allowed=self._allowed)
 
     def rules(self, org: str) -> OrgRules:
         """An org that the file does not name has no limits; its spending is counted all the same."""

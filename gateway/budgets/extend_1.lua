@@ -16,7 +16,7 @@ local amount, rest = string.match(record, '^(%d+)\n(.*)$')
 local prepaid, listed = string.match(rest, '^%d+\n(%d?)\n[^\n]*\n[^\n]*\n([^\n]*)\n')
 if listed ~= table.concat(KEYS, ' ', 4) then return {'keys', listed} end
 
-local added = tonumber(ARGV[2])
+local added = math.min(tonumber(ARGV[2]), 9007199254740992 - amount)  -- 2^53: beyond, doubles are not exact
 for i = 4, #KEYS do
   local at = 4 + (i - 4) * 4
   local counter = redis.call('HMGET', KEYS[i], 's', 'h', 'g')

@@ -34,6 +34,7 @@ from gateway.budgets.rules import (
     remaining,
 )
 from gateway.errors import RevokedKey, TollgateError
+from gateway.settings.limits import MICROCREDITS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,9 @@ class MemoryHolds:
         balance = self._balance(ask.subject.org) if known.balance_charged else None
         now_us = self._now_us()
         room = remaining(self._counters(plan), balance, now_us)
-        added = amount if room is None else min(amount, room)
+        added = min(amount, MICROCREDITS_MAX - known.amount)
+        if room is not None:
+            added = min(added, room)
         if added < least:
             return None
         deadline_us = now_us + self._hold_ttl_us

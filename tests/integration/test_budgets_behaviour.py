@@ -229,9 +229,10 @@ async def test_an_ask_that_contradicts_itself_is_refused(start: Start) -> None:
     for ask in (ask_for(-1), ask_for(0, 5, 4), ask_for(2**53, 0, 1)):
         with pytest.raises(ValueError, match="cannot hold"):
             await setup.holds.hold(ask)
+    ask = ask_for(1)
+    grant = await setup.holds.hold(ask)
     with pytest.raises(ValueError, match="cannot be charged"):
-        ask = ask_for(1)
-        await setup.holds.settle(await setup.holds.hold(ask), ask, -1, b"{}")
+        await setup.holds.settle(grant, ask, -1, b"{}")
 
 
 # ------------------------------------------------------------------ refusals

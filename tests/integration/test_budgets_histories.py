@@ -1,9 +1,9 @@
-"""Any history of requests: Redis decides as the definition in memory does, and no admission passes a limit."""
+"""Any history: Redis decides as the definition in memory does, and no admission passes a limit."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -224,8 +224,8 @@ def told(result: Any) -> object:
 
 
 @pytest.fixture
-def history(redis_url: str) -> Iterator[type[RuleBasedStateMachine]]:
-    yield history_of(redis_url)
+def history(redis_url: str) -> type[RuleBasedStateMachine]:
+    return history_of(redis_url)
 
 
 def test_any_history_is_decided_alike_and_stays_within_every_limit(

@@ -1,0 +1,31 @@
+-- name: all
+SELECT v.org_id, v.version, l.scope, l.scope_id, l.limit_window, l.operation, l.model, l.amount_microcredits,
+       l.grace_percent, l.grace_minutes, l.enforce
+FROM managed_limit_versions v LEFT JOIN managed_limits l USING (org_id)
+
+-- name: find
+SELECT * FROM managed_limits
+WHERE (org_id, scope, scope_id, limit_window, operation, model) = ($1, $2, $3, $4, $5, $6)
+FOR UPDATE
+
+-- name: set
+INSERT INTO managed_limits (org_id, scope, scope_id, limit_window, operation, model, amount_microcredits,
+                            grace_percent, grace_minutes, enforce, changed_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (org_id, scope, scope_id, limit_window, operation, model) DO UPDATE
+SET amount_microcredits = excluded.amount_microcredits, grace_percent = excluded.grace_percent,
+    grace_minutes = excluded.grace_minutes, enforce = excluded.enforce, changed_at = now(),
+    changed_by = excluded.changed_by
+
+-- name: remove
+DELETE FROM managed_limits
+WHERE (org_id, scope, scope_id, limit_window, operation, model) = ($1, $2, $3, $4, $5, $6)
+
+-- name: bump
+INSERT INTO managed_limit_versions (org_id, version)
+VALUES ($1, greatest($2::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
+ON CONFLICT (org_id) DO UPDATE SET version = greatest(managed_limit_versions.version + 1, excluded.version)
+
+-- name: audit
+INSERT INTO audit_log (actor, action, object, before, after)
+VALUES ($1, $2, $3, $4::text::jsonb, $5::text::jsonb)

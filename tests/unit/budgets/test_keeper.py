@@ -1,0 +1,121 @@
+"""Holds live as long as their gateway does, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from gateway.budgets.holding import Holding, Holdings
+from gateway.budgets.keeper import Keeper
+from gateway.budgets.memory import MemoryHolds
+from gateway.budgets.model import Scope
+from gateway.errors import StoreUnavailable
+from tests.unit.budgets.making import ask_for, directory_of, key_limit
+
+
+class Clock:
+    now_us = 1_800_000_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
+class Watched(MemoryHolds):
+    """Says when it was asked to renew and to reap; may be down."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(directory_of([key_limit(1000)]), hold_ttl_s=60.0, now_us=clock)
+        self.renewed, self.reaped = asyncio.Event(), asyncio.Event()
+        self.down = False
+
+    async def renew(self, holds: Sequence[tuple[str, str]]) -> set[str]:
+        if self.down:
+            raise StoreUnavailable()
+        self.renewed.set()
+        return await super().renew(holds)
+
+    async def reap(self, limit: int = 100) -> int:
+        if self.down:
+            raise StoreUnavailable()
+        self.reaped.set()
+        return await super().reap(limit)
+
+    async def settled(self) -> int:
+        return sum([c.settled async for c in self.counters("acme") if c.scope is Scope.KEY])
+
+
+async def test_renewed_holds_outlive_their_first_deadline() -> None:
+    clock = Clock()
+    holds = Watched(clock)
+    keeper = Keeper(holds, hold_ttl_s=60.0)
+    await Holdings(holds, keeper).take(ask_for(10))
+    clock.now_us += 59_000_000
+    await keeper.keep()
+    clock.now_us += 59_000_000
+    await keeper.reap()
+    assert keeper.reaped == 0
+    clock.now_us += 2_000_000
+    await keeper.reap()
+    assert keeper.reaped == 1
+    assert await holds.settled() == 10
+
+
+async def test_lost_holds_are_reported_once() -> None:
+    holds = Watched(Clock())
+    lost: list[Holding] = []
+    keeper = Keeper(holds, hold_ttl_s=60.0, lost=lost.append)
+    holding = await Holdings(holds, keeper).take(ask_for(10))
+    await holds.release(holding.ask.request_id, "acme")
+    await keeper.keep()
+    await keeper.keep()
+    assert lost == [holding]
+
+
+async def test_a_hold_that_cannot_be_renewed_is_lost_at_its_deadline() -> None:
+    holds = Watched(Clock())
+    lost: list[Holding] = []
+    keeper = Keeper(holds, hold_ttl_s=0.0, lost=lost.append)
+    holding = await Holdings(holds, keeper).take(ask_for(10))
+    holds.down = True
+    await keeper.keep()
+    assert lost == [holding]
+
+
+async def test_a_store_that_is_down_for_less_than_a_deadline_loses_nothing() -> None:
+    holds = Watched(Clock())
+    lost: list[Holding] = []
+    keeper = Keeper(holds, hold_ttl_s=60.0, lost=lost.append)
+    await Holdings(holds, keeper).take(ask_for(10))
+    holds.down = True
+    await keeper.keep()
+    await keeper.reap()
+    holds.down = False
+    await keeper.keep()
+    assert (lost, len(keeper)) == ([], 1)
+
+
+async def test_one_round_reaps_everything_that_is_due() -> None:
+    clock = Clock()
+    holds = Watched(clock)
+    for _ in range(250):
+        await holds.hold(ask_for(1))
+    clock.now_us += 61_000_000
+    keeper = Keeper(holds, hold_ttl_s=60.0)
+    await keeper.reap()
+    assert keeper.reaped == 250
+
+
+async def test_start_and_stop_may_be_repeated_in_any_order() -> None:
+    holds = Watched(Clock())
+    keeper = Keeper(holds, hold_ttl_s=60.0)
+    await keeper.stop()
+    await Holdings(holds, keeper).take(ask_for(10))
+    for _ in range(3):
+        await keeper.start()
+        await keeper.start()
+        await holds.renewed.wait()
+        await holds.reaped.wait()
+        await keeper.stop()
+        await keeper.stop()
+        holds.renewed.clear()
+        holds.reaped.clear()
