@@ -157,16 +157,18 @@ class GatewayProcess:
         assert done.returncode == 0, f"tollgate {' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout
 
-    def stop(self) -> None:
-        """SIGTERM, as an operator would; kills it if it does not end."""
+    def stop(self) -> int | None:
+        """SIGTERM, as an operator would; kills it if it does not end. The exit code, None if it did not run."""
         if self._process is None:
-            return
-        self._process.terminate()
+            return None
+        process = self._process
+        process.terminate()
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
         self._process = None
+        return process.returncode
 
     def kill(self) -> None:
         """kill -9 of the gateway and its workers."""
