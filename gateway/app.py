@@ -16,6 +16,7 @@ from gateway.api.router import Router, is_own
 from gateway.budgets.holding import Holdings
 from gateway.budgets.keeper import Keeper
 from gateway.budgets.keyspace import partition_keys
+from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_holds import RedisHolds
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.identity.keyring import Keyring
@@ -58,11 +59,11 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics()
         self.gateway_id = f"{socket.gethostname()}-{os.getpid()}"
-        self.config = LiveConfig(settings)
         self.redis = RedisStore(settings.redis.url)
         self.postgres = Postgres(
             settings.postgres.dsn.get_secret_value(), connections_max=settings.postgres.connections_max
         )
+        self.config = LiveConfig(settings, ManagedLimits(self.postgres, self.redis))
         self.holds = RedisHolds(
             self.redis,
             self.config.current.directory,
@@ -70,6 +71,7 @@ class Gateway:
             partitions=settings.redis.partitions,
             hold_ttl_s=settings.budgets.hold_ttl_s,
         )
+        self._encodings = Encodings()
         self.keyring = Keyring(SharedKeys(self.redis), KeyTable(self.postgres))
         self.keeper = Keeper(self.holds, hold_ttl_s=settings.budgets.hold_ttl_s)
         self._stream_client = self.redis.client()
@@ -84,8 +86,11 @@ class Gateway:
     async def start(self) -> None:
         """Everything up in order of need; listening last. Raises `ConfigError`, `StoreUnavailable`, OSError."""
         await self.postgres.start()
+        # Loading it later would hold up every stream for a tenth of a second; most models use this one.
+        await asyncio.to_thread(self._encodings.get, "o200k_base")
         await _patiently(self.holds.start)
         await self._apply(self.config.current)
+        await self.config.refresh(self._apply)
         await self.keyring.start()
         await self.keeper.start()
         await self.writer.start()
@@ -117,7 +122,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         fallback = DIALECTS["openai"]
         self.providers = Providers(settings, DIALECTS, loop.time)
-        tokens = TokenCounter(Encodings())
+        tokens = TokenCounter(self._encodings)
         admissions = Admissions(
             lambda: self.config.current, Holdings(self.holds, self.keeper), tokens, self.gateway_id
         )

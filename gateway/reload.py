@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from gateway.budgets.directory import Directory
+from gateway.budgets.directory import Directory, Managed
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.settings.config import Settings, read_yaml
 from gateway.settings.limits import LimitsFile, load_limits
@@ -34,10 +35,21 @@ class Loaded:
     prices: PriceBook
 
 
+class ManagedSource(Protocol):
+    """Limits set by command, see `gateway.budgets.postgres_managed.ManagedLimits`."""
+
+    async def generation(self) -> bytes | None: ...
+
+    async def all(self) -> Mapping[str, Managed]: ...
+
+
 class LiveConfig:
     """The last good version of both files. ``problems`` names files that were changed and refused."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, managed: ManagedSource | None = None) -> None:
+        self._source = managed
+        self._generation: bytes | None = None
+        self._managed: Mapping[str, Managed] = {}
         self._limits = settings.limits
         self._pricing = settings.pricing
         self._catalogue = BundledCatalogue()
@@ -60,10 +72,12 @@ class LiveConfig:
 
     async def refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         """Look once, and take over what changed if it is good."""
-        if all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
-            return
         before = dict(self._stamps)
+        generation = self._generation
         try:
+            managed_changed = await self._look_at_managed()
+            if not managed_changed and all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+                return
             loaded = self._load()
             await changed(loaded)
         except ConfigError as error:
@@ -71,11 +85,22 @@ class LiveConfig:
             log.error("changed configuration refused, the last good one stays", extra={"reason": str(error)})
             return
         except StoreUnavailable:
-            self._stamps = before  # the store is down: try again at the next look
+            self._stamps, self._generation = before, generation  # a store is down: try again at the next look
             return
         self.current = loaded
         self.problems = {}
         log.info("configuration reloaded", extra={"orgs": len(loaded.directory.orgs)})
+
+    async def _look_at_managed(self) -> bool:
+        """Whether limits were set by command since the last look."""
+        if self._source is None:
+            return False
+        generation = await self._source.generation()
+        if generation == self._generation:
+            return False
+        self._managed = await self._source.all()
+        self._generation = generation
+        return True
 
     async def _watch(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         while True:
@@ -87,7 +112,8 @@ class LiveConfig:
         self._stamps = {path: _stamp(path) for path in (self._limits, self._pricing) if path is not None}
         stamp = self._stamps[self._limits]
         limits = load_limits(self._limits)
-        directory = Directory.compile(limits, stamp[0] // 1_000_000 if stamp else 0)
+        version = stamp[0] // 1_000_000 if stamp else 0
+        directory = Directory.compile(limits, version).with_managed(self._managed)
         document = read_yaml(self._pricing) if self._pricing is not None else None
         try:
             prices = PriceBook.parse(

@@ -24,7 +24,8 @@
 --   limit kind index settled held cap     kind: never | exhausted | contended
 --   balance kind granted spent held
 --
--- Lua numbers are doubles: exact up to 2^53, which no limit exceeds. Sums are only changed by HINCRBY. Nothing is
+-- Lua numbers are doubles: exact up to 2^53, which no limit exceeds (a sum above it is above every limit; that it
+-- is compared to the nearest even microcredit then changes nothing). Sums are only changed by HINCRBY. Nothing is
 -- rolled back on an error, so every key is read (which checks its type) before the first write.
 
 local MINUTE_US = 60000000
@@ -116,11 +117,11 @@ for i = 1, counters do
     elseif ARGV[at + 4] ~= '1' then
       shadow[#shadow + 1] = tostring(i)
     elseif ceiling < need then
-      refuse(3, {'limit', 'never', tostring(i), int(s), int(h), int(ceiling)})
+      refuse(3, {'limit', 'never', tostring(i), counter[1] or '0', counter[2] or '0', int(ceiling)})
     elseif best - s < need then
-      refuse(2, {'limit', 'exhausted', tostring(i), int(s), int(h), int(best)})
+      refuse(2, {'limit', 'exhausted', tostring(i), counter[1] or '0', counter[2] or '0', int(best)})
     else
-      refuse(1, {'limit', 'contended', tostring(i), int(s), int(h), int(best)})
+      refuse(1, {'limit', 'contended', tostring(i), counter[1] or '0', counter[2] or '0', int(best)})
     end
   end
 end
@@ -136,7 +137,7 @@ if ARGV[13] == '1' then
   else
     local exhausted = granted - spent < need
     refuse(exhausted and 2 or 1,
-      {'balance', exhausted and 'exhausted' or 'contended', int(granted), int(spent), int(held)})
+      {'balance', exhausted and 'exhausted' or 'contended', balance[1] or '0', balance[2] or '0', balance[3] or '0'})
   end
 end
 if refusal then return refusal end

@@ -71,7 +71,14 @@ class ManagedLimits:
         newer_than: int,
         actor: str,
     ) -> Limit | None:
-        identity = (org, limit.scope.value, limit.scope_id, limit.window.value, limit.operation or "", limit.model or "")
+        identity = (
+            org,
+            limit.scope.value,
+            limit.scope_id,
+            limit.window.value,
+            limit.operation or "",
+            limit.model or "",
+        )
         async with self._postgres.transaction() as session:
             row = await session.fetch_one(_SQL["find"], *identity)
             before = None if row is None else _limit(row)

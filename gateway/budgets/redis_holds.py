@@ -202,6 +202,10 @@ class RedisHolds:
         """The rules that all gateways go by."""
         return (await self._rules.load(org)).rules
 
+    async def published_version(self, org: str) -> int:
+        """The version that all gateways go by; 0 before any was published."""
+        return int(await self._redis.command("HGET", self._rules.keys(org).rules(org), "v") or 0)
+
     async def set_limits(self, org: str, limits: Sequence[Limit]) -> OrgRules:
         """Publish other limits for ``org``, from now until limits.yaml changes; returns what is in force."""
         rules = await self.limits(org)

@@ -1,4 +1,4 @@
-"""`tollgate limits list`: every limit, and how much of it is spent and held."""
+"""`tollgate limits list|set|remove`: what is limited, and limits beside those of limits.yaml."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import argparse
 import asyncio
 from typing import Any
 
+from gateway.budgets.model import Grace, Limit, Scope, Window
+from gateway.budgets.ports import CounterReading
+from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.cli.keys import print_table
-from gateway.cli.stores import open_stores
+from gateway.cli.stores import Stores, actor, open_stores
+from gateway.errors import BadRequest, NotFound
 from gateway.reload import LiveConfig
-from pricing.money import format_credits
+from pricing.money import format_credits, parse_credits
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
@@ -18,32 +22,120 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", parents=[with_config], help="what is limited, spent, held and left")
     listing.add_argument("--org")
     listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
+    identity = argparse.ArgumentParser(add_help=False)
+    identity.add_argument("org")
+    scope = identity.add_mutually_exclusive_group()
+    for name in ("team", "user", "key"):
+        scope.add_argument(f"--{name}", metavar="ID", help=f"of one {name}; default: the whole organisation")
+    identity.add_argument("--window", required=True, choices=[window.value for window in Window])
+    identity.add_argument("--operation", help="count only this operation")
+    identity.add_argument("--model", help="count only this model (* as wildcard)")
+    setting = actions.add_parser(
+        "set",
+        parents=[with_config, identity],
+        help="add a limit or change its amount, on all gateways at once",
+    )
+    setting.add_argument("--credits", required=True, help="e.g. 500 or 0.25")
+    setting.add_argument("--grace-percent", type=int, metavar="N", help="may be passed by this much")
+    setting.add_argument("--grace-minutes", type=int, metavar="N", help="and for so long, once per window")
+    setting.add_argument(
+        "--shadow", action="store_true", help="refuse nothing, only count what it would refuse"
+    )
+    setting.set_defaults(run=lambda options: asyncio.run(_set(options)))
+    removing = actions.add_parser("remove", parents=[with_config, identity], help="take such a limit away")
+    removing.set_defaults(run=lambda options: asyncio.run(_remove(options)))
 
 
 async def _list(options: argparse.Namespace) -> int:
-    rows = [("ORG", "SCOPE", "WINDOW", "FOR", "LIMIT", "SPENT", "HELD", "LEFT", "")]
+    rows: list[tuple[str, ...]] = [("ORG", "SCOPE", "WINDOW", "FOR", "LIMIT", "SPENT", "HELD", "LEFT", "")]
     async with open_stores(options.config) as stores:
-        directory = LiveConfig(stores.settings).current.directory
-        for org, rules in directory.orgs.items():
+        managed = await ManagedLimits(stores.postgres, stores.redis).all()
+        directory = LiveConfig(stores.settings).current.directory.with_managed(managed)
+        for org, rules in sorted(directory.orgs.items()):
             if options.org not in (None, org):
                 continue
             readings = [reading async for reading in stores.books.counters(org)]
-            for limit in rules.limits:
-                newest = max(
-                    (
-                        reading
-                        for reading in readings
-                        if (reading.scope, reading.scope_id, reading.window, reading.operation, reading.model)
-                        == (limit.scope, limit.scope_id, limit.window, limit.operation, limit.model)
-                    ),
-                    key=lambda reading: reading.start_us,
-                    default=None,
-                )
-                spent, held = (newest.settled, newest.held) if newest is not None else (0, 0)
-                rows.append(
-                    (org, f"{limit.scope} {limit.scope_id}", limit.window, limit.operation or limit.model or "all",
-                     format_credits(limit.amount), format_credits(spent), format_credits(held),
-                     format_credits(limit.amount - spent - held), "" if limit.enforce else "shadow")
-                )  # fmt: skip
+            rows += [_row(org, limit, _newest(limit, readings)) for limit in rules.limits]
     print_table(rows)
     return 0
+
+
+def _newest(limit: Limit, readings: list[CounterReading]) -> CounterReading | None:
+    """The counter of the limit's current window, if anything was counted in it."""
+    identity = (limit.scope, limit.scope_id, limit.window, limit.operation, limit.model)
+    own = [
+        reading
+        for reading in readings
+        if (reading.scope, reading.scope_id, reading.window, reading.operation, reading.model) == identity
+    ]
+    return max(own, key=lambda reading: reading.start_us, default=None)
+
+
+def _row(org: str, limit: Limit, reading: CounterReading | None) -> tuple[str, ...]:
+    spent, held = (reading.settled, reading.held) if reading is not None else (0, 0)
+    return (
+        org,
+        f"{limit.scope} {limit.scope_id}",
+        limit.window,
+        limit.operation or limit.model or "all",
+        format_credits(limit.amount),
+        format_credits(spent),
+        format_credits(held),
+        format_credits(limit.amount - spent - held),
+        "" if limit.enforce else "shadow",
+    )
+
+
+async def _set(options: argparse.Namespace) -> int:
+    if (options.grace_percent is None) != (options.grace_minutes is None):
+        raise BadRequest("--grace-percent and --grace-minutes go together")
+    grace = None if options.grace_percent is None else Grace(options.grace_percent, options.grace_minutes)
+    if grace is not None and not (1 <= grace.percent <= 100 and 1 <= grace.minutes <= 7 * 24 * 60):
+        raise BadRequest("--grace-percent: from 1 to 100; --grace-minutes: from 1 to 10080 (a week)")
+    limit = _named(options, parse_credits(options.credits), grace, enforce=not options.shadow)
+    async with open_stores(options.config) as stores:
+        newer_than = await _version(stores, options.org, limit)
+        before = await ManagedLimits(stores.postgres, stores.redis).set(
+            options.org, limit, newer_than=newer_than, actor=actor()
+        )
+    was = "new" if before is None else f"was {format_credits(before.amount)}"
+    print(f"{_said(options.org, limit)}: {format_credits(limit.amount)} credits ({was})")
+    return 0
+
+
+async def _remove(options: argparse.Namespace) -> int:
+    limit = _named(options, 0, None, enforce=True)
+    async with open_stores(options.config) as stores:
+        newer_than = await _version(stores, options.org, limit)
+        before = await ManagedLimits(stores.postgres, stores.redis).remove(
+            options.org, limit, newer_than=newer_than, actor=actor()
+        )
+    if before is None:
+        raise NotFound(f"{_said(options.org, limit)}: no such limit was set")
+    print(f"{_said(options.org, limit)}: removed (was {format_credits(before.amount)} credits)")
+    return 0
+
+
+def _named(options: argparse.Namespace, amount: int, grace: Grace | None, *, enforce: bool) -> Limit:
+    scope, scope_id = Scope.ORG, options.org
+    for candidate in (Scope.TEAM, Scope.USER, Scope.KEY):
+        if (given := getattr(options, candidate.value)) is not None:
+            scope, scope_id = candidate, given
+    return Limit(
+        scope, scope_id, Window(options.window), amount, options.operation, options.model, grace, enforce
+    )
+
+
+async def _version(stores: Stores, org: str, limit: Limit) -> int:
+    """The published version of the org's rules. Raises `BadRequest` for a limit that the file declares."""
+    rules = LiveConfig(stores.settings).current.directory.rules(org)
+    for declared in rules.limits:
+        same = (declared.scope, declared.scope_id, declared.window, declared.operation, declared.model)
+        if same == (limit.scope, limit.scope_id, limit.window, limit.operation, limit.model):
+            raise BadRequest(f"{_said(org, limit)} is declared in {stores.settings.limits}: change it there")
+    return max(rules.version, await stores.holds.published_version(org))
+
+
+def _said(org: str, limit: Limit) -> str:
+    what = " ".join(part for part in (limit.operation, limit.model) if part)
+    return f"{org}: {limit.scope} {limit.scope_id}, per {limit.window}{', ' + what if what else ''}"

@@ -29,6 +29,10 @@ class Admission:
     conversation_id: str | None = None
     end_user: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    bound_microcredits: int = 0
+    """The most that the call could be charged, and what that is before markup: the ratio by which a row that the
+    reaper charges tells its cost."""
+    bound_femtousd: str = "0"
 
     def to_json(self) -> bytes:
         return orjson.dumps(self)

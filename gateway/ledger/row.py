@@ -109,7 +109,7 @@ def _row(entry: Entry) -> UsageRow:
     fields = entry.fields
     charged_microcredits = int(fields[b"c"])
     admission = _document(fields[b"a"])
-    result = _document(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits)
+    result = _document(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits, admission)
     return UsageRow(
         request_id=_text(fields[b"id"].decode()),
         started_at=instant(int(fields[b"t"])),
@@ -150,13 +150,17 @@ def _row(entry: Entry) -> UsageRow:
     )
 
 
-def _reaped(charged_microcredits: int) -> dict[str, Any]:
-    """What can be said of a request whose gateway died: the whole hold was charged, its cost is not known."""
+def _reaped(charged_microcredits: int, admission: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be said of a request whose gateway died: the whole hold was charged, what was used is not known."""
+    bound_microcredits = _count(admission, "bound_microcredits")
+    bound_femtousd = int(admission.get("bound_femtousd") or 0)
+    cost_femtousd = bound_femtousd * charged_microcredits // bound_microcredits if bound_microcredits else 0
     return {
         "usage_source": "bound",
         "status": "reaped",
         "held_microcredits": charged_microcredits,
-        "flags": ["cost_unknown"],
+        "cost_femtousd": str(cost_femtousd),
+        "flags": [] if bound_microcredits else ["cost_unknown"],
     }
 
 

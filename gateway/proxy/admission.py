@@ -85,6 +85,8 @@ class Admissions:
             conversation_id=said.conversation_id,
             end_user=said.end_user,
             tags=said.tags,
+            bound_microcredits=bounded.bound,
+            bound_femtousd=str(book.exchange.femtousd(bounded.bound)),
         )
         ask = Ask(
             request_id=request_id,

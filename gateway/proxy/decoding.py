@@ -32,7 +32,7 @@ def decode_body(encoding: str, body: bytes, bytes_max: int) -> bytes:
     codec = _CODECS.get(name)
     if codec is None:
         raise UnsupportedEncoding(
-            f"content-encoding: {name[:40]!r} is not supported; send gzip, deflate, br, zstd, or leave the body as it is."
+            f"content-encoding: {name[:40]!r} is not supported; send gzip, deflate, br, zstd, or none of them."
         )
     pieces: list[bytes] = []
     size = 0

@@ -82,11 +82,11 @@ class OpenAiDialect:
         chat_options = OPTIONS_BY_KIND.get(self.kind, ChatOptions())
         match call.route.name:
             case "responses":
-                return OpenAiResponsesReader()
+                return OpenAiResponsesReader(chat_options.cost)
             case "embeddings":
-                return OpenAiEmbeddingsReader()
+                return OpenAiEmbeddingsReader(chat_options.cost)
             case "images.generations":
-                return OpenAiImagesReader(call.image_label)
+                return OpenAiImagesReader(call.image_label, chat_options.cost)
         return OpenAiChatReader(chat_options)
 
     def usage_filter(self, call: Call) -> UsageFilter | None:
