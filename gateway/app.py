@@ -17,6 +17,7 @@ from gateway.budgets.holding import Holdings
 from gateway.budgets.keeper import Keeper
 from gateway.budgets.keyspace import partition_keys
 from gateway.budgets.postgres_managed import ManagedLimits
+from gateway.budgets.redis_books import RedisBooks
 from gateway.budgets.redis_holds import RedisHolds
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.identity.keyring import Keyring
@@ -25,7 +26,9 @@ from gateway.identity.postgres_keys import KeyTable
 from gateway.identity.redis_keys import SharedKeys
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
+from gateway.ledger.reconcile import Report, reconcile
 from gateway.ledger.redis_stream import StreamKeys, UsageStream
+from gateway.ledger.watchman import Watchman
 from gateway.ledger.writer import UsageWriter, WriterHooks
 from gateway.metering.encodings import Encodings
 from gateway.metering.tokens import TokenCounter
@@ -75,9 +78,12 @@ class Gateway:
         self.keyring = Keyring(SharedKeys(self.redis), KeyTable(self.postgres))
         self.keeper = Keeper(self.holds, hold_ttl_s=settings.budgets.hold_ttl_s)
         self._stream_client = self.redis.client()
+        self._books = RedisBooks(self.redis, partitions=settings.redis.partitions)
+        self.watchman = Watchman(self.redis, self._reconcile, self.metrics.drift.set)
         self.writer = UsageWriter(self._streams(), UsageTable(self.postgres), hooks=self._writer_hooks())
         self.providers: Providers
         self.proxy: Proxy
+        self._reaped_told = 0
         self._runner: web.ServerRunner | None = None
         self.port = settings.server.port
 
@@ -94,6 +100,7 @@ class Gateway:
         await self.keyring.start()
         await self.keeper.start()
         await self.writer.start()
+        await self.watchman.start()
         self.config.start(self._apply)
         self._compose()
         await self._listen()
@@ -107,6 +114,7 @@ class Gateway:
             self.providers.close()
         await self.config.stop()
         await self.keyring.stop()
+        await self.watchman.stop()
         await self.keeper.stop()
         await self.writer.stop()
         await self.holds.close()
@@ -130,7 +138,7 @@ class Gateway:
             settings.server, self.providers, self.keyring, admissions, tokens, self.metrics, fallback
         )
         router = Router(fallback)
-        add_health(router, self.checks, self.metrics)
+        add_health(router, self.checks, self.exposition)
         add_quote(router, self.proxy)
         proxy_handle, own_handle = self.proxy.handle, router.handle
 
@@ -159,6 +167,11 @@ class Gateway:
         for record in change.added:
             await self.holds.reinstate(record.org_id, record.key_id)
 
+    async def _reconcile(self) -> Report:
+        return await reconcile(
+            self._books.counters, self._books.open_holds, self._streams(), PostgresLedger(self.postgres)
+        )
+
     def _streams(self) -> list[UsageStream]:
         streams = []
         for number in range(self.settings.redis.partitions):
@@ -184,6 +197,13 @@ class Gateway:
             dead_letters=lambda _, count: metrics.dead_letters.inc(count),
             failure=failure,
         )
+
+    def exposition(self) -> bytes:
+        """What `/metrics` says."""
+        self.metrics.holds_open.set(len(self.keeper))
+        self.metrics.reaped.inc(self.keeper.reaped - self._reaped_told)
+        self._reaped_told = self.keeper.reaped
+        return self.metrics.exposition()
 
     async def checks(self) -> list[Check]:
         """What `/health/ready` says."""

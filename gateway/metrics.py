@@ -74,7 +74,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S, registry=registry,
         )  # fmt: skip
         self.overhead = Histogram(
-            "tollgate_overhead_seconds", "Time that the gateway itself added before forwarding and after the reply.",
+            "tollgate_overhead_seconds", "Time that the gateway itself took, from the request's head to forwarding it.",
             buckets=OVERHEAD_BUCKETS_S, registry=registry,
         )  # fmt: skip
 

@@ -9,7 +9,6 @@ import orjson
 from aiohttp import web
 
 from gateway.api.router import Router
-from gateway.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Check:
 Checks = Callable[[], Awaitable[list[Check]]]
 
 
-def add_health(router: Router, checks: Checks, metrics: Metrics) -> None:
+def add_health(router: Router, checks: Checks, metrics: Callable[[], bytes]) -> None:
     async def live(_: web.BaseRequest, __: Mapping[str, str]) -> web.Response:
         return _json(200, {"status": "ok"})
 
@@ -43,7 +42,7 @@ def add_health(router: Router, checks: Checks, metrics: Metrics) -> None:
 
     async def exposition(_: web.BaseRequest, __: Mapping[str, str]) -> web.Response:
         return web.Response(
-            body=metrics.exposition(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"}
+            body=metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
     router.add("GET", "/health/live", live)

@@ -110,6 +110,8 @@ class Proxy:
         prepared, hold = await self._admissions.hold(prepared)
         async with hold:
             self._metrics.holds.inc()
+            if hold.grant.shadow:
+                self._metrics.shadow_refusals.inc()
             flight = await self._forwarded(request, target, prepared, hold, arrived_s)
             try:
                 await flight.exchange.start(*flight.request)
