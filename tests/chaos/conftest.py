@@ -1,0 +1,75 @@
+"""Three gateways with stores of their own, to be killed and disturbed; every test leaves them running and quiet."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fleet import Fleet, running_fleet
+from tests.support.gateway import UPSTREAM_KEYS
+from tests.support.servers import TestPostgres, free_port
+from tests.support.simulator import SimulatorProcess, new_label
+
+HOLD_TTL_S = 2
+IMPATIENCE_S = 0.5
+
+
+@pytest.fixture(scope="session")
+def chaos_postgres() -> Iterator[TestPostgres]:
+    """A Postgres that may be killed."""
+    with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as directory:
+        server = TestPostgres(Path(directory) / "postgres")
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def running(
+    server_directory: Path, chaos_postgres: TestPostgres, simulator_process: SimulatorProcess
+) -> Iterator[Fleet]:
+    key = UPSTREAM_KEYS["openai"]
+    impatient = {"first_byte_s": IMPATIENCE_S, "idle_s": IMPATIENCE_S, "connect_s": IMPATIENCE_S}
+    settings = {
+        "budgets": {"hold_ttl_s": HOLD_TTL_S},
+        "providers": {
+            "impatient": {
+                "kind": "openai",
+                "base_url": simulator_process.url,
+                "api_key": key,
+                "timeouts": impatient,
+            },
+            "nowhere": {"kind": "openai", "base_url": f"http://127.0.0.1:{free_port()}", "api_key": key},
+            "openai": {
+                "kind": "openai",
+                "base_url": simulator_process.url,
+                "api_key": key,
+                "default": True,
+            },
+        },
+    }
+    with running_fleet(
+        server_directory, chaos_postgres, simulator_process, size=3, name="chaos", settings=settings
+    ) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def fleet(running: Fleet, simulator: SimulatorProcess) -> AsyncIterator[Fleet]:
+    """The fleet in front of a simulator with empty books; afterwards nothing is held and the books agree."""
+    logged_before = [len(gateway.log) for gateway in running.gateways]
+    yield running
+    for gateway, before in zip(running.gateways, logged_before, strict=True):
+        sys.stdout.write(f"log of {gateway.base}:\n{gateway.log[before:][-4000:]}\n")
+    await running.quiet()
+    running.reconcile()
+
+
+@pytest.fixture
+def conversation() -> str:
+    """Marks the rows of one test."""
+    return new_label("chaos")
