@@ -1,0 +1,142 @@
+"""What an operator does on the command line, against a gateway that runs."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import GatewayProcess
+
+
+def call(gateway: GatewayProcess, key: str) -> tuple[int, dict[str, str]]:
+    """One chat call; its status and headers."""
+    request = urllib.request.Request(
+        f"{gateway.openai_base}/chat/completions",
+        data=json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}).encode(),
+        headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, dict(answer.headers)
+    except urllib.error.HTTPError as refused:
+        return refused.code, dict(refused.headers)
+
+
+def refused(gateway: GatewayProcess, *words: str) -> str:
+    with pytest.raises(AssertionError) as failed:
+        gateway.command(*words)
+    return str(failed.value)
+
+
+def test_a_created_key_works_at_once_is_listed_by_its_prefix_and_stops_when_revoked(
+    gateway: GatewayProcess,
+) -> None:
+    key = gateway.command("keys", "create", "--org", "acme", "--user", "ada", "--name", "a laptop").strip()
+    assert call(gateway, key)[0] == 200
+    listing = gateway.command("keys", "list", "--org", "acme")
+    [line] = [line for line in listing.splitlines() if "a laptop" in line]
+    assert key not in listing
+    assert key[:9] in line
+    gateway.command("keys", "revoke", line.split()[0])
+    status, headers = call(gateway, key)
+    assert (status, headers["x-tollgate-error"]) == (401, "revoked_api_key")
+    assert "revoked" in gateway.command("keys", "list", "--org", "acme")
+
+
+def test_a_key_of_the_file_is_read_only_to_the_command_line(gateway: GatewayProcess) -> None:
+    assert "limits.yaml" in refused(gateway, "keys", "revoke", "main")
+
+
+def test_a_limit_set_by_command_counts_what_was_spent_before_it_and_can_be_taken_away(
+    gateway: GatewayProcess,
+) -> None:
+    key = gateway.command("keys", "create", "--org", "acme", "--user", "eve", "--name", "limited").strip()
+    _, before = call(gateway, key)
+    gateway.command("limits", "set", "acme", "--user", "eve", "--window", "day", "--credits", "0.001")
+    wait_until_limited(gateway, "eve", "0.001")
+    status, headers = call(gateway, key)
+    assert (status, headers["x-tollgate-error"]) == (402, "budget_exceeded")
+    [line] = [line for line in gateway.command("limits", "list").splitlines() if "user eve" in line]
+    assert line.split()[5] == "0.001"
+    assert line.split()[6] == before["x-tollgate-credits"]
+    gateway.command("limits", "remove", "acme", "--user", "eve", "--window", "day")
+    assert "no such limit" in refused(gateway, "limits", "remove", "acme", "--user", "eve", "--window", "day")
+
+
+def wait_until_limited(gateway: GatewayProcess, user: str, limit: str) -> None:
+    """Until the refusal that the limit causes shows; bounded by the gateway's own promise of a second."""
+    key = gateway.command("keys", "create", "--org", "acme", "--user", user, "--name", "probe").strip()
+    for _ in range(200):
+        if call(gateway, key)[0] == 402:
+            return
+    raise AssertionError(f"the limit of {limit} credits is not in force after 200 calls")
+
+
+def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess) -> None:
+    said = refused(gateway, "limits", "set", "acme", "--window", "month", "--credits", "1")
+    assert "limits.yaml" in said
+    assert "change it there" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("limits", "set", "acme", "--window", "day", "--credits", "-1"), "negative"),
+        (("limits", "set", "acme", "--window", "day", "--credits", "1", "--grace-percent", "5"), "together"),
+        (("keys", "create", "--org", "acme", "--name", "x", "--expires", "tomorrow"), "--expires"),
+        (("keys", "create", "--org", "a b", "--name", "x"), "org"),
+        (("keys", "revoke", "nobody"), "nobody"),
+        (("holds", "release", "nothing", "--reason", "x"), "nothing"),
+        (("credits", "grant", "acme", "0.0000001"), "6 decimals"),
+        (("prices", "show", "no-such-model"), "no-such-model"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_named(
+    gateway: GatewayProcess, words: tuple[str, ...], said: str
+) -> None:
+    message = refused(gateway, *words)
+    assert said in message
+    assert "Traceback" not in message
+
+
+def test_a_grant_with_the_same_idempotency_key_adds_once(gateway: GatewayProcess) -> None:
+    for _ in range(2):
+        gateway.command("credits", "grant", "prepaid-org", "2.5", "--idempotency-key", "invoice-7")
+    assert "2.5 credits left of 2.5" in gateway.command("credits", "show", "prepaid-org")
+
+
+def test_no_calls_in_flight_hold_nothing_and_the_books_agree(gateway: GatewayProcess) -> None:
+    assert gateway.command("holds", "list").strip() == "no calls in flight"
+    assert gateway.command("reconcile").splitlines()[-1] == "drift 0"
+
+
+def test_a_second_migration_has_nothing_to_do(gateway: GatewayProcess) -> None:
+    assert "nothing to do" in gateway.command("migrate")
+
+
+def test_prices_are_shown_with_where_they_come_from(gateway: GatewayProcess) -> None:
+    shown = gateway.command("prices", "show", "gpt-4o-mini")
+    assert "input 0.15" in shown
+    assert "genai-prices" in shown
+
+
+def test_a_quote_bounds_the_call_that_follows(gateway: GatewayProcess) -> None:
+    body: dict[str, Any] = {
+        "model": "gpt-4o-mini",
+        "max_tokens": 20,
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    request = urllib.request.Request(
+        f"{gateway.base}/api/credits/quote",
+        data=json.dumps({"path": "/v1/chat/completions", "body": body}).encode(),
+        headers={"authorization": f"Bearer {gateway.key}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        quoted = json.load(answer)
+    _, headers = call(gateway, gateway.key)
+    assert 0 < float(headers["x-tollgate-credits"]) <= float(quoted["credits_max"])
+    assert quoted["output_tokens_max"] == 20
