@@ -12,7 +12,7 @@ from typing import Protocol
 from aiohttp import web
 
 from gateway.budgets.holding import Holding
-from gateway.errors import TollgateError, Unauthenticated, UnsupportedRoute
+from gateway.errors import BadRequest, TollgateError, Unauthenticated, UnsupportedRoute
 from gateway.identity.keys import KeyRecord
 from gateway.metering.reading import NoReader
 from gateway.metering.tokens import TokenCounter
@@ -26,7 +26,7 @@ from gateway.proxy.downstream import ClientGone
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.flight import Charge, Flight
 from gateway.proxy.forward import request_head
-from gateway.proxy.intake import OFF_LOOP_BYTES, read_body
+from gateway.proxy.intake import OFF_LOOP_BYTES, check_head, read_body
 from gateway.proxy.provider import Provider, Providers
 from gateway.proxy.refusal import refusal
 from gateway.proxy.reply import Replies
@@ -85,6 +85,7 @@ class Proxy:
             raw_path = request.raw_path.partition("?")[0]
             provider, path = self._located(request.method, raw_path, query, request.headers)
             dialect, provider_name = provider.dialect, provider.name
+            check_head(request, self._settings.header_bytes_max)
             key = await self._authenticated(client_key(request.headers, query))
             route = dialect.match(request.method, path, query)
             if route is None:
@@ -105,6 +106,9 @@ class Proxy:
     ) -> web.StreamResponse:
         """One understood request, from its body to its settlement."""
         body = await read_body(request, self._settings.body_bytes_max, self._settings.body_timeout_s)
+        if body and request.method != "POST":
+            # Servers that take no body here would read it as the next request.
+            raise BadRequest(f"A {request.method} request has no body here; send it without one.")
         call = await _understood(target, body, request.headers)
         prepared = self._admissions.prepare(target.provider, call, key, request_id, request.headers)
         prepared, hold = await self._admissions.hold(prepared)

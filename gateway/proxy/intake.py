@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout
 from gateway.providers.credentials import STRIPPED_HEADERS, STRIPPED_QUERY
@@ -35,11 +35,24 @@ TAGS_MAX = 32
 _TAG = re.compile(r"[^\s=,\x00-\x1f][^=,\x00-\x1f]{0,63}")
 
 
+def check_head(request: web.BaseRequest, bytes_max: int) -> None:
+    """Refuse what the parser lets pass: other versions of HTTP, and too many bytes of headers altogether.
+
+    Raises `BadRequest`. A head is held twice, as it came and as it goes out.
+    """
+    if request.version not in (HttpVersion11, HttpVersion10):
+        raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    if sum([len(name) + len(value) for name, value in request.raw_headers]) > bytes_max:
+        raise BadRequest(f"The headers are larger than the {bytes_max} bytes accepted here.")
+
+
 async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) -> bytes:
     """The request body, decoded. Raises `BodyTooLarge`, `RequestTimeout`, `BadRequest`, `UnsupportedEncoding`."""
     declared = request.content_length
     if declared is not None and declared > bytes_max:
         raise BodyTooLarge(f"The body is {declared} bytes; {bytes_max} are accepted here.")
+    if request.headers.get("expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        _ask_for_body(request)
     pieces: list[bytes] = []
     size = 0
     content = request.content
@@ -63,6 +76,13 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
         return body
     pieces.clear()
     return await asyncio.to_thread(decode_body, encoding, body, bytes_max)
+
+
+def _ask_for_body(request: web.BaseRequest) -> None:
+    """Clients that expect this wait for it before they send a large body: some for a second, some for ever."""
+    transport = request.transport
+    if transport is not None and not request.content.at_eof():
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:

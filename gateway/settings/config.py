@@ -54,7 +54,7 @@ class ServerSettings(_Section):
     body_bytes_max: Annotated[int, Field(ge=1024, le=1 << 30)] = 64 * 1024 * 1024
     """Largest request body, after decompression. 64 MB: twice what the largest provider accepts."""
     header_bytes_max: Annotated[int, Field(ge=1024, le=1 << 20)] = 64 * 1024
-    """Longest single header line. Providers ask for less than 64 KiB of headers altogether."""
+    """All headers of a request together. Providers ask for less than 64 KiB."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Longest silence of a client that is still sending its body."""
     client_stall_timeout_s: Annotated[float, Field(gt=0)] = 120.0
