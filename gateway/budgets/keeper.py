@@ -121,7 +121,12 @@ class Keeper:
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], interval_s: float) -> None:
         while not self._stopping.is_set():
-            await work()
+            try:
+                await work()
+            except Exception:
+                # The edge of supervision: one bad round must not end all later ones, or holds would die with
+                # it.
+                log.exception("a round of keeping holds failed; the next one tries again")
             try:
                 async with asyncio.timeout(interval_s):
                     await self._stopping.wait()

@@ -2,9 +2,8 @@
 
 When Redis does not answer, every call raises `StoreUnavailable` within ``timeout_s``; what was asked may or
 may not have happened (`OutcomeUnknown`), so callers send only what is safe to send again. The next call
-connects anew. One connection carries all calls of a process: Redis serves one command at a time anyway, and a
-client of this size costs a third of what redis-py's pipelines cost per command (measured; see
-docs/decisions).
+connects anew. One connection carries all calls of a process: Redis serves one command at a time anyway, and
+this client costs a fifth of what redis-py's pipelines do per command (see docs/decisions).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis
@@ -55,129 +55,127 @@ AMOUNTS = st.integers(0, 120) | st.sampled_from([500, 2**45])
 """No history's sum reaches 2^53: above it, and so above every limit, Redis compares to the nearest even number."""
 
 
-def history_of(url: str) -> type[RuleBasedStateMachine]:
-    class History(RuleBasedStateMachine):
-        """Every hold is due for reaping at once, so that no step has to wait for time."""
+class History(RuleBasedStateMachine):
+    """Every hold is due for reaping at once, so that no step has to wait for time."""
 
-        held = Bundle("held")
+    url: ClassVar[str]
+    held = Bundle("held")
 
-        def __init__(self) -> None:
-            super().__init__()
-            with redis.Redis.from_url(url) as client:
-                client.flushall()
-            self.runner = asyncio.Runner()
-            self.run: Callable[[Coroutine[Any, Any, Any]], Any] = self.runner.run
-            self.memory = MemoryHolds(directory_of(), hold_ttl_s=0.0)
-            self.store = self.run(connected(url))
-            self.redis = RedisHolds(self.store, directory_of(), EmptyLedger(), partitions=2, hold_ttl_s=0.0)
-            self.books = RedisBooks(self.store, partitions=2)
-            self.run(self.redis.start())
-            self.limits_changed = False
+    def __init__(self) -> None:
+        super().__init__()
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+        self.runner = asyncio.Runner()
+        self.run: Callable[[Coroutine[Any, Any, Any]], Any] = self.runner.run
+        self.memory = MemoryHolds(directory_of(), hold_ttl_s=0.0)
+        self.store = self.run(connected(self.url))
+        self.redis = RedisHolds(self.store, directory_of(), EmptyLedger(), partitions=2, hold_ttl_s=0.0)
+        self.books = RedisBooks(self.store, partitions=2)
+        self.run(self.redis.start())
+        self.limits_changed = False
 
-        def teardown(self) -> None:
-            self.run(self.redis.close())
-            self.run(self.store.close())
-            self.runner.close()
+    def teardown(self) -> None:
+        self.run(self.redis.close())
+        self.run(self.store.close())
+        self.runner.close()
 
-        @rule(limits=LIMITS)
-        def change_limits(self, limits: list[Limit]) -> None:
-            self.run(self.memory.set_limits("acme", limits))
-            self.run(self.redis.set_limits("acme", limits))
-            self.limits_changed = True
+    @rule(limits=LIMITS)
+    def change_limits(self, limits: list[Limit]) -> None:
+        self.run(self.memory.set_limits("acme", limits))
+        self.run(self.redis.set_limits("acme", limits))
+        self.limits_changed = True
 
-        @rule(
-            target=held,
-            subject=st.sampled_from(SUBJECTS),
-            operation=st.sampled_from(["chat", "image"]),
-            model=st.sampled_from(["gpt-4o", "o3"]),
-            fixed=AMOUNTS,
-            least=AMOUNTS,
-            more=AMOUNTS,
-            open_calls_max=st.sampled_from([None, None, 2]),
+    @rule(
+        target=held,
+        subject=st.sampled_from(SUBJECTS),
+        operation=st.sampled_from(["chat", "image"]),
+        model=st.sampled_from(["gpt-4o", "o3"]),
+        fixed=AMOUNTS,
+        least=AMOUNTS,
+        more=AMOUNTS,
+        open_calls_max=st.sampled_from([None, None, 2]),
+    )
+    def hold(
+        self,
+        subject: Subject,
+        operation: str,
+        model: str,
+        fixed: int,
+        least: int,
+        more: int,
+        open_calls_max: int | None,
+    ) -> Any:
+        ask = ask_for(
+            fixed,
+            least,
+            min(least + more, 2**53 - fixed),
+            subject=subject,
+            operation=operation,
+            model=model,
+            open_calls_max=open_calls_max,
         )
-        def hold(
-            self,
-            subject: Subject,
-            operation: str,
-            model: str,
-            fixed: int,
-            least: int,
-            more: int,
-            open_calls_max: int | None,
-        ) -> Any:
-            ask = ask_for(
-                fixed,
-                least,
-                min(least + more, 2**53 - fixed),
-                subject=subject,
-                operation=operation,
-                model=model,
-                open_calls_max=open_calls_max,
-            )
-            in_memory = self.run(outcome(self.memory.hold(ask)))
-            in_redis = self.run(outcome(self.redis.hold(ask)))
-            assert told(in_memory) == told(in_redis)
-            if not isinstance(in_redis, Grant):
-                return multiple()
-            self.check_counters(ask, in_redis)
-            return ask, in_memory, in_redis
+        in_memory = self.run(outcome(self.memory.hold(ask)))
+        in_redis = self.run(outcome(self.redis.hold(ask)))
+        assert told(in_memory) == told(in_redis)
+        if not isinstance(in_redis, Grant):
+            return multiple()
+        self.check_counters(ask, in_redis)
+        return ask, in_memory, in_redis
 
-        @rule(entry=held, share=st.integers(0, 100))
-        def settle(self, entry: tuple[Ask, Grant, Grant], share: int) -> None:
-            ask, in_memory, in_redis = entry
-            cost = in_redis.amount * share // 100
-            expected = self.run(self.memory.settle(in_memory, ask, cost, b"{}"))
-            settled = self.run(self.redis.settle(in_redis, ask, cost, b"{}"))
-            assert settled.outcome == expected.outcome
-            if not self.limits_changed:
-                assert settled.remaining == expected.remaining
+    @rule(entry=held, share=st.integers(0, 100))
+    def settle(self, entry: tuple[Ask, Grant, Grant], share: int) -> None:
+        ask, in_memory, in_redis = entry
+        cost = in_redis.amount * share // 100
+        expected = self.run(self.memory.settle(in_memory, ask, cost, b"{}"))
+        settled = self.run(self.redis.settle(in_redis, ask, cost, b"{}"))
+        assert settled.outcome == expected.outcome
+        if not self.limits_changed:
+            assert settled.remaining == expected.remaining
 
-        @rule(entry=consumes(held))
-        def release(self, entry: tuple[Ask, Grant, Grant]) -> None:
-            request_id = entry[0].request_id
-            expected = self.run(self.memory.release(request_id, "acme"))
-            assert self.run(self.redis.release(request_id, "acme")) == expected
+    @rule(entry=consumes(held))
+    def release(self, entry: tuple[Ask, Grant, Grant]) -> None:
+        request_id = entry[0].request_id
+        expected = self.run(self.memory.release(request_id, "acme"))
+        assert self.run(self.redis.release(request_id, "acme")) == expected
 
-        @rule(entry=held, amount=AMOUNTS, least=AMOUNTS)
-        def extend(self, entry: tuple[Ask, Grant, Grant], amount: int, least: int) -> None:
-            ask, in_memory, in_redis = entry
-            if self.limits_changed:
-                return
-            expected = self.run(outcome(self.memory.extend(in_memory, ask, amount, least)))
-            assert told(self.run(outcome(self.redis.extend(in_redis, ask, amount, least)))) == told(expected)
+    @rule(entry=held, amount=AMOUNTS, least=AMOUNTS)
+    def extend(self, entry: tuple[Ask, Grant, Grant], amount: int, least: int) -> None:
+        ask, in_memory, in_redis = entry
+        if self.limits_changed:
+            return
+        expected = self.run(outcome(self.memory.extend(in_memory, ask, amount, least)))
+        assert told(self.run(outcome(self.redis.extend(in_redis, ask, amount, least)))) == told(expected)
 
-        @rule(entry=held)
-        def renew(self, entry: tuple[Ask, Grant, Grant]) -> None:
-            holds = [("acme", entry[0].request_id)]
-            assert self.run(self.redis.renew(holds)) == self.run(self.memory.renew(holds))
+    @rule(entry=held)
+    def renew(self, entry: tuple[Ask, Grant, Grant]) -> None:
+        holds = [("acme", entry[0].request_id)]
+        assert self.run(self.redis.renew(holds)) == self.run(self.memory.renew(holds))
 
-        @rule(limit=st.integers(1, 3))
-        def reap(self, limit: int) -> None:
-            assert self.run(self.redis.reap(limit)) == self.run(self.memory.reap(limit))
+    @rule(limit=st.integers(1, 3))
+    def reap(self, limit: int) -> None:
+        assert self.run(self.redis.reap(limit)) == self.run(self.memory.reap(limit))
 
-        @invariant()
-        def the_orgs_total_is_the_sum_over_its_requests(self) -> None:
-            expected = self.run(totals(self.memory.counters("acme")))
-            found = self.run(totals(self.books.counters("acme")))
-            assert (found or [(0, 0, 0)]) == (expected or [(0, 0, 0)])
+    @invariant()
+    def the_orgs_total_is_the_sum_over_its_requests(self) -> None:
+        expected = self.run(totals(self.memory.counters("acme")))
+        found = self.run(totals(self.books.counters("acme")))
+        assert (found or [(0, 0, 0)]) == (expected or [(0, 0, 0)])
 
-        def check_counters(self, ask: Ask, grant: Grant) -> None:
-            """The counters that this request met are the sums over requests, and within their limits."""
-            expected = {name(c): c for c in self.run(listed(self.memory.counters("acme")))}
-            found = {name(c): c for c in self.run(listed(self.books.counters("acme")))}
-            rules = self.run(self.redis.limits("acme"))
-            planner = Planner(rules, dict.fromkeys(identities(rules), 0), self.redis.keys("acme"))
-            plan = planner.plan(ask.subject, ask.operation, ask.model, grant.started_at_us)
-            for charge in plan.charges:
-                counter = next(c for c in found.values() if c.scope == charge.name.scope and name(c) == (
-                    charge.name.scope, charge.name.scope_id, charge.name.operation, charge.name.model,
-                    charge.name.window, charge.name.start_us,
-                ))  # fmt: skip
-                assert amounts(counter) == amounts(expected[name(counter)])
-                if charge.cap is not None and charge.cap.enforced:
-                    assert counter.settled + counter.held <= ceiling(charge.cap, counter)
-
-    return History
+    def check_counters(self, ask: Ask, grant: Grant) -> None:
+        """The counters that this request met are the sums over requests, and within their limits."""
+        expected = {name(c): c for c in self.run(listed(self.memory.counters("acme")))}
+        found = {name(c): c for c in self.run(listed(self.books.counters("acme")))}
+        rules = self.run(self.redis.limits("acme"))
+        planner = Planner(rules, dict.fromkeys(identities(rules), 0), self.redis.keys("acme"))
+        plan = planner.plan(ask.subject, ask.operation, ask.model, grant.started_at_us)
+        for charge in plan.charges:
+            counter = next(c for c in found.values() if c.scope == charge.name.scope and name(c) == (
+                charge.name.scope, charge.name.scope_id, charge.name.operation, charge.name.model,
+                charge.name.window, charge.name.start_us,
+            ))  # fmt: skip
+            assert amounts(counter) == amounts(expected[name(counter)])
+            if charge.cap is not None and charge.cap.enforced:
+                assert counter.settled + counter.held <= ceiling(charge.cap, counter)
 
 
 def ceiling(cap: Cap, counter: CounterReading) -> int:
@@ -226,7 +224,7 @@ def told(result: Any) -> object:
 
 @pytest.fixture
 def history(redis_url: str) -> type[RuleBasedStateMachine]:
-    return history_of(redis_url)
+    return type("HistoryThere", (History,), {"url": redis_url})
 
 
 def test_any_history_is_decided_alike_and_stays_within_every_limit(

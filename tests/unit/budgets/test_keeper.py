@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from gateway.budgets.holding import Holding, Holdings
 from gateway.budgets.keeper import Keeper
 from gateway.budgets.memory import MemoryHolds
@@ -119,3 +121,22 @@ async def test_start_and_stop_may_be_repeated_in_any_order() -> None:
         await keeper.stop()
         holds.renewed.clear()
         holds.reaped.clear()
+
+
+async def test_a_round_that_fails_is_logged_and_followed_by_others(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(Watched):
+        rounds = 0
+
+        async def renew(self, holds: Sequence[tuple[str, str]]) -> set[str]:
+            self.rounds += 1
+            if self.rounds == 1:
+                raise ValueError("a record that cannot be read")
+            return await super().renew(holds)
+
+    holds = Faulty(Clock())
+    keeper = Keeper(holds, hold_ttl_s=0.001)
+    await Holdings(holds, keeper).take(ask_for(10))
+    await keeper.start()
+    await holds.renewed.wait()
+    await keeper.stop()
+    assert "a round of keeping holds failed" in caplog.text
