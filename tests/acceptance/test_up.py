@@ -90,4 +90,4 @@ def test_what_was_spent_is_still_there_after_a_restart(place: Path) -> None:
             code = stop(process, signal.SIGTERM)
         assert code == 0
         [line] = [line for line in listed.splitlines() if "user ada" in line]
-        assert line.split()[5] == f"{0.00066 * expected:.5f}".rstrip("0")
+        assert line.split()[6] == f"{0.00066 * expected:.5f}".rstrip("0")

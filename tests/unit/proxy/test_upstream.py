@@ -60,7 +60,9 @@ async def provider(script: Script, **timeouts: float) -> AsyncIterator[tuple[Ups
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     pool = UpstreamPool(
-        ProviderSettings(kind="openai", base_url=f"http://127.0.0.1:{port}", timeouts=TimeoutSettings(**timeouts))
+        ProviderSettings(
+            kind="openai", base_url=f"http://127.0.0.1:{port}", timeouts=TimeoutSettings(**timeouts)
+        )
     )
     try:
         yield pool, connections
