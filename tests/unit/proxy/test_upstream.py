@@ -185,9 +185,9 @@ async def test_silence_within_a_reply_times_out() -> None:
 
 async def test_no_listener_at_the_address_is_an_upstream_error() -> None:
     async with provider(answering()) as (pool, _):
-        pass
+        base_url = pool.settings.base_url
     with pytest.raises(UpstreamError):
-        await UpstreamPool(ProviderSettings(kind="openai", base_url="http://127.0.0.1:1")).acquire()
+        await UpstreamPool(ProviderSettings(kind="openai", base_url=base_url)).acquire()
 
 
 async def test_past_the_bound_callers_wait_for_a_connection() -> None:
