@@ -58,15 +58,21 @@ def running(
         yield fleet
 
 
+@pytest.fixture(scope="module")
+def reconciled(running: Fleet) -> Iterator[None]:
+    """Once all tests of a file are through, the books agree."""
+    yield
+    running.reconcile()
+
+
 @pytest.fixture
-async def fleet(running: Fleet, simulator: SimulatorProcess) -> AsyncIterator[Fleet]:
-    """The fleet in front of a simulator with empty books; afterwards nothing is held and the books agree."""
+async def fleet(running: Fleet, reconciled: None, simulator: SimulatorProcess) -> AsyncIterator[Fleet]:
+    """The fleet in front of a simulator with empty books; afterwards nothing is held and all rows are written."""
     logged_before = [len(gateway.log) for gateway in running.gateways]
     yield running
     for gateway, before in zip(running.gateways, logged_before, strict=True):
         sys.stdout.write(f"log of {gateway.base}:\n{gateway.log[before:][-4000:]}\n")
     await running.quiet()
-    running.reconcile()
 
 
 @pytest.fixture

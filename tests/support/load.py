@@ -15,18 +15,20 @@ from tests.support.gateway import MAIN_KEY
 from tests.support.simulator import new_label
 
 DIALECTS = ("openai", "anthropic", "gemini")
-MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash"}
+MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.0-flash"}
+"""Without hidden reasoning."""
 STREAM_ENDS = {
     "openai": b"data: [DONE]\n\n",
     "anthropic": b'"type":"message_stop"',
     "gemini": b'"finishReason"',
 }
 ATTEMPTS_MAX = 100
+TIMEOUT_S = 90.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """One call, as a client means it. ``knobs`` go to the simulator as headers."""
+    """One call, as a client means it. ``knobs`` go to the simulator as headers; the label is the row's end user."""
 
     dialect: str = "openai"
     streamed: bool = False
@@ -63,6 +65,7 @@ class Request:
         knobs = {f"x-sim-{name.replace('_', '-')}": str(value) for name, value in self.knobs.items()}
         if self.conversation:
             auth["x-tollgate-conversation"] = self.conversation
+        auth["x-tollgate-user"] = self.label
         return {**auth, **knobs, "x-sim-label": self.label, "content-type": "application/json"}
 
     @property
@@ -150,17 +153,21 @@ def new_session() -> aiohttp.ClientSession:
     """A client without a bound on its connections, and without retries of its own."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=90),
         read_bufsize=2**20,
     )
 
 
-async def send(session: aiohttp.ClientSession, base: str, request: Request) -> Outcome:
-    """One attempt. A broken connection is an outcome, not an error."""
+async def send(
+    session: aiohttp.ClientSession, base: str, request: Request, *, leave_after_s: float | None = None
+) -> Outcome:
+    """One attempt. A broken connection is an outcome, not an error; so is one that this client breaks."""
     outcome = Outcome(request)
     pieces: list[bytes] = []
+    timeout = aiohttp.ClientTimeout(total=leave_after_s or TIMEOUT_S)
     try:
-        async with session.post(base + request.path, data=request.body, headers=request.headers) as reply:
+        async with session.post(
+            base + request.path, data=request.body, headers=request.headers, timeout=timeout
+        ) as reply:
             outcome.status, outcome.headers = reply.status, dict(lowered(reply.headers.items()))
             while piece := await reply.content.readany():
                 pieces.append(piece)
