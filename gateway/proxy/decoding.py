@@ -54,7 +54,7 @@ def decode_body(encoding: str, body: bytes, bytes_max: int) -> bytes:
 class ReplyDecoder:
     """Reads along with a compressed reply. Never raises: what cannot be decoded is left out."""
 
-    __slots__ = ("_decode",)
+    __slots__ = ("_decode", "failed")
 
     def __init__(self, encoding: bytes) -> None:
         name = encoding.strip().lower()
@@ -69,6 +69,8 @@ class ReplyDecoder:
             )
         else:
             self._decode = None
+        self.failed = self._decode is None
+        """The encoding is not known, or what came is not in it: from here on nothing is decoded."""
 
     def feed(self, data: bytes) -> bytes:
         if self._decode is None:
@@ -76,7 +78,7 @@ class ReplyDecoder:
         try:
             return self._decode(data)
         except _CORRUPT:
-            self._decode = None
+            self._decode, self.failed = None, True
             return b""
 
 

@@ -92,6 +92,9 @@ class Exchange:
             return
         if self.filter is not None:
             data = self.filter.feed(plain)
+            if self.decoder_failed and self.end is None:
+                self._connection.abort()
+                self.on_failure(UpstreamError("The provider's reply is not in the encoding that it names."))
         if data and not client.gone:
             client.write(data)
             if client.congested:
@@ -111,6 +114,11 @@ class Exchange:
     def decoded(self) -> bool:
         """The provider compressed its reply although it was asked not to."""
         return self._decoder is not None
+
+    @property
+    def decoder_failed(self) -> bool:
+        """What came cannot be read, so nothing can be taken out of it."""
+        return self._decoder is not None and self._decoder.failed
 
     def header(self, wanted: bytes) -> bytes | None:
         """The first header of the reply named ``wanted`` (lower case)."""

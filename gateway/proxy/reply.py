@@ -75,7 +75,9 @@ class Replies:
     ) -> tuple[web.StreamResponse, Charge | None]:
         exchange = flight.exchange
         exchange.filter = (
-            flight.provider.dialect.usage_filter(flight.call) if exchange.status == 200 else None
+            flight.provider.dialect.usage_filter(flight.call)
+            if exchange.status == 200 and not exchange.decoder_failed
+            else None
         )
         if exchange.filter is not None and exchange.decoded:
             headers.popall("content-encoding", None)
@@ -115,7 +117,7 @@ class Replies:
         for name, value in exchange.headers:
             lower = name.lower()
             if lower not in _NOT_PASSED and lower not in named:
-                headers.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+                headers.add(name.decode("latin-1"), _text(value))
         headers[REQUEST_ID] = flight.request_id
         remaining = flight.hold.grant.remaining
         if remaining is not None:
@@ -125,6 +127,14 @@ class Replies:
         if flight.hold.grant.grace:
             headers["x-tollgate-grace"] = ", ".join(flight.hold.grant.grace)
         return headers
+
+
+def _text(value: bytes) -> str:
+    """A header's value for aiohttp, which writes UTF-8 only; anything else was Latin-1 once (RFC 9110, 5.5)."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _is_json(content_type: bytes | None) -> bool:
