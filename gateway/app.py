@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.api.health import Check, add_health
 from gateway.api.quote import add_quote
 from gateway.api.router import Router, is_own
-from gateway.budgets.holding import Holdings
+from gateway.budgets.holding import Holding, Holdings
 from gateway.budgets.keeper import Keeper
 from gateway.budgets.keyspace import partition_keys
 from gateway.budgets.postgres_managed import ManagedLimits
@@ -76,7 +76,7 @@ class Gateway:
         )
         self._encodings = Encodings()
         self.keyring = Keyring(SharedKeys(self.redis), KeyTable(self.postgres))
-        self.keeper = Keeper(self.holds, hold_ttl_s=settings.budgets.hold_ttl_s)
+        self.keeper = Keeper(self.holds, hold_ttl_s=settings.budgets.hold_ttl_s, lost=_end_call)
         self._stream_client = self.redis.client()
         self._books = RedisBooks(self.redis, partitions=settings.redis.partitions)
         self.watchman = Watchman(self.redis, self._reconcile, self.metrics.drift.set)
@@ -224,6 +224,12 @@ class Gateway:
                 )
             )
         return found
+
+
+def _end_call(holding: Holding) -> None:
+    log.warning("a hold was lost, its call is ended", extra={"request_id": holding.ask.request_id})
+    if holding.on_lost is not None:
+        holding.on_lost()
 
 
 async def _failure(answer: Awaitable[object]) -> str | None:

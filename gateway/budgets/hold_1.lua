@@ -64,6 +64,7 @@ end
 
 local fixed, least, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local need = fixed + least
+if fixed + most == 0 then need = -9007199254740992 end -- what costs nothing passes a limit that is overdrawn
 local extra = most
 local remaining = nil
 local refusal, refusal_rank = nil, 0

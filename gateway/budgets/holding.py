@@ -7,6 +7,7 @@ cancelled, the write goes on, and whoever asks again gets its result.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -57,6 +58,8 @@ class Holding:
         self._registry = registry
         self._forwarded = False
         self._handed_over = False
+        self.on_lost: Callable[[], None] | None = None
+        """Called when the hold is found to be gone or past its deadline: end the request before it costs more."""
         self._settling: asyncio.Task[Settled] | None = None
         self._abandoning: asyncio.Task[None] | None = None
 

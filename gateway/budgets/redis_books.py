@@ -11,7 +11,7 @@ from gateway.budgets.model import Subject, Window
 from gateway.budgets.plan import COUNTER_RETENTION_MS
 from gateway.budgets.ports import CounterReading
 from gateway.budgets.redis_record import HoldRecord
-from gateway.budgets.redis_scripts import GRANT
+from gateway.budgets.redis_scripts import GRANT, READ
 from gateway.budgets.rules import Balance
 from gateway.stores.redis import RedisCalls
 
@@ -56,10 +56,7 @@ class RedisBooks:
                     yield reading
 
     async def _reading(self, keys: PartitionKeys, key: str, expiry: bytes) -> CounterReading | None:
-        counter, sequence = await asyncio.gather(
-            self._redis.command("HMGET", key, "s", "h", "o", "g", "b", "u"),
-            self._redis.command("GET", keys.sequence),
-        )
+        *counter, sequence = await self._redis.run(READ, (key, keys.sequence), ())
         if counter[4] is None:
             await self._redis.command("ZREM", keys.counter_index, key)
             return None

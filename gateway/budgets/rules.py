@@ -126,7 +126,8 @@ def decide(
 
     ``counters`` are those that apply, the org's total last; a cap of None counts without limiting.
     """
-    need = fixed + least
+    # What costs nothing (model lists, token counts) passes a limit that is overdrawn.
+    need = fixed + least if fixed + most else -(2**53)
     rooms = [
         (index, cap, standing, _room(index, cap, standing, need, now_us))
         for index, (cap, standing) in enumerate(counters)

@@ -130,8 +130,8 @@ class Exchange:
     async def head(self) -> None:
         """Wait for the status line and headers. Raises the `UpstreamError` if none will come."""
         while not self.head_seen:
-            if self.error is not None:
-                raise self.error
+            if self.end is not None:
+                raise self.error or UpstreamError("The call was ended before the provider answered.")
             self.wake.clear()
             await self.wake.wait()
 

@@ -144,6 +144,7 @@ class Proxy:
         reader = provider.dialect.reader(call, "") if call.route.metered else NoReader()
         exchange = Exchange(await provider.pool.acquire(), reader)
         hold.forwarded()
+        hold.on_lost = exchange.stop
         self._metrics.overhead.observe(time.monotonic() - arrived_s)
         return Flight(
             request_id=prepared.ask.request_id,

@@ -13,7 +13,7 @@ from gateway.errors import StoreUnavailable, UpstreamError
 from gateway.metering.conclusion import Ending
 from gateway.proxy.afterlife import Afterlife
 from gateway.proxy.downstream import ClientStream
-from gateway.proxy.exchange import End
+from gateway.proxy.exchange import End, Exchange
 from gateway.proxy.flight import ENDINGS, Charge, Flight
 from gateway.proxy.intake import HOP_BY_HOP
 from gateway.proxy.refusal import REQUEST_ID
@@ -45,7 +45,7 @@ class Replies:
         try:
             await exchange.head()
         except UpstreamError:
-            await self._settled(flight, Ending.UPSTREAM_LOST)
+            await self._settled(flight, _ending(exchange))
             raise
         headers = self._headers(flight)
         if _is_json(exchange.header(b"content-type")) and (
@@ -60,7 +60,9 @@ class Replies:
         self, flight: Flight, headers: CIMultiDict[str], body: bytes
     ) -> tuple[web.StreamResponse, Charge | None]:
         exchange = flight.exchange
-        charge = await self._settled(flight, ENDINGS[exchange.end or End.BROKEN])
+        charge = await self._settled(flight, _ending(exchange))
+        if exchange.end is End.STOPPED:
+            raise StoreUnavailable("The budget store lost track of this call, so it was ended.")
         if exchange.end is not End.COMPLETE:
             raise exchange.error or UpstreamBroke()
         if charge is not None:
@@ -91,7 +93,7 @@ class Replies:
             response.force_close()
         client = await ClientStream.start(request, response, self._settings.client_stall_timeout_s)
         await exchange.relay(client)
-        charge = await self._settled(flight, ENDINGS[exchange.end or End.BROKEN])
+        charge = await self._settled(flight, _ending(exchange))
         if exchange.end is not End.COMPLETE:
             client.abort()
         return response, charge
@@ -127,6 +129,11 @@ class Replies:
         if flight.hold.grant.grace:
             headers["x-tollgate-grace"] = ", ".join(flight.hold.grant.grace)
         return headers
+
+
+def _ending(exchange: Exchange) -> Ending:
+    """While the client is there only the gateway itself stops an exchange."""
+    return Ending.CUT if exchange.end is End.STOPPED else ENDINGS[exchange.end or End.BROKEN]
 
 
 def _text(value: bytes) -> str:

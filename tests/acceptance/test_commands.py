@@ -67,6 +67,21 @@ def test_a_limit_set_by_command_counts_what_was_spent_before_it_and_can_be_taken
     assert "no such limit" in refused(gateway, "limits", "remove", "acme", "--user", "eve", "--window", "day")
 
 
+def test_what_costs_nothing_passes_a_limit_that_is_overdrawn(gateway: GatewayProcess) -> None:
+    key = gateway.command("keys", "create", "--org", "acme", "--user", "bob", "--name", "overdrawn").strip()
+    assert call(gateway, key)[0] == 200
+    gateway.command("limits", "set", "acme", "--user", "bob", "--window", "day", "--credits", "0.000001")
+    wait_until_limited(gateway, "bob", "0.000001")
+    request = urllib.request.Request(
+        f"{gateway.openai_base}/models", headers={"authorization": f"Bearer {key}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200
+        assert answer.headers["x-tollgate-remaining"] == "0"
+        [row] = gateway.rows(request_id=answer.headers["x-tollgate-request-id"])
+    assert (row["credits_microcredits"], row["usage_source"], row["status"]) == (0, "none", "ok")
+
+
 def wait_until_limited(gateway: GatewayProcess, user: str, limit: str) -> None:
     """Until the refusal that the limit causes shows; bounded by the gateway's own promise of a second."""
     key = gateway.command("keys", "create", "--org", "acme", "--user", user, "--name", "probe").strip()
