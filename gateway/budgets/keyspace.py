@@ -85,15 +85,22 @@ class CounterName:
             int(start),
         )
 
+    def identity(self, time_zone: str, week_start: int) -> str:
+        """Of the limit that this counts for, as `limit_identity` tells it."""
+        if self == CounterName(self.org, Scope.ORG, self.org, None, None, Window.TOTAL, 0):
+            return ORG_TOTAL_IDENTITY
+        limit = Limit(self.scope, self.scope_id, self.window, 0, self.operation, self.model)
+        return limit_identity(limit, time_zone, week_start)
+
+
+ORG_TOTAL_IDENTITY = "total"
+
 
 def limit_identity(limit: Limit, time_zone: str, week_start: int) -> str:
     """What must stay the same for a limit's counters to go on. Another calendar means other windows."""
     calendar = "" if limit.window is Window.TOTAL else f"{encode(time_zone)}|{week_start}"
     parts = (limit.scope.value, limit.scope_id, limit.operation or "", limit.model or "", limit.window.value)
     return "|".join([*map(encode, parts), calendar])
-
-
-ORG_TOTAL_IDENTITY = "total"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from gateway.budgets.keyspace import PartitionKeys, partition_keys, partition_of
+from gateway.budgets.directory import OrgRules
+from gateway.budgets.keyspace import CounterName, PartitionKeys, partition_keys, partition_of
 from gateway.budgets.model import Subject, Window
 from gateway.budgets.plan import COUNTER_RETENTION_MS
 from gateway.budgets.ports import CounterReading
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import GRANT, READ
 from gateway.budgets.rules import Balance
+from gateway.budgets.windows import Calendar
 from gateway.stores.redis import RedisCalls
 
 COMMITTED_TTL_MS = 24 * 3_600_000
@@ -45,22 +47,43 @@ class RedisBooks:
         return partition_keys(partition_of(org, self._partitions))
 
     async def counters(self, org: str | None = None) -> AsyncIterator[CounterReading]:
-        """Every counter, or those of one org; each is read at its own instant, with the sequence of that."""
+        """Every counter that counts now, or those of one org; each is read at its own instant, with the
+        sequence of that.
+
+        The counter of a limit that was taken away stands still, and says nothing: it is left out, also when
+        the limit has come back, until it is seeded anew.
+        """
         numbers = range(self._partitions) if org is None else [self._keys(org).number]
         for number in numbers:
             keys = partition_keys(number)
+            calendars: dict[str, Calendar | None] = {}
             names = await self._redis.command("ZRANGE", keys.counter_index, 0, -1, "WITHSCORES")
             for key, expiry in zip(names[::2], names[1::2], strict=True):
-                reading = await self._reading(keys, key.decode(), expiry)
-                if reading is not None and (org is None or reading.org == org):
+                name = keys.counter_name(key.decode())
+                if org is not None and name.org != org:
+                    continue
+                if name.org not in calendars:
+                    calendars[name.org] = await self._calendar(keys, name.org)
+                reading = await self._reading(keys, key.decode(), name, calendars[name.org], expiry)
+                if reading is not None:
                     yield reading
 
-    async def _reading(self, keys: PartitionKeys, key: str, expiry: bytes) -> CounterReading | None:
-        *counter, sequence = await self._redis.run(READ, (key, keys.sequence), ())
+    async def _calendar(self, keys: PartitionKeys, org: str) -> Calendar | None:
+        """The calendar of the published rules; None when nothing is published."""
+        version, document = await self._redis.command("HMGET", keys.rules(org), "v", "d")
+        return OrgRules.from_json(document, int(version)).calendar if document else None
+
+    async def _reading(
+        self, keys: PartitionKeys, key: str, name: CounterName, calendar: Calendar | None, expiry: bytes
+    ) -> CounterReading | None:
+        identity = "" if calendar is None else name.identity(calendar.time_zone, calendar.week_start)
+        arguments = (key, keys.sequence, keys.rules(name.org)), (f"i:{identity}",)
+        *counter, sequence, since = await self._redis.run(READ, *arguments)
         if counter[4] is None:
             await self._redis.command("ZREM", keys.counter_index, key)
             return None
-        name = keys.counter_name(key)
+        if calendar is not None and counter[4] != since:
+            return None
         return CounterReading(
             org=name.org,
             scope=name.scope,

@@ -270,3 +270,17 @@ async def test_settlements_carry_growing_sequence_numbers_even_over_an_empty_red
     await gateway.spend(1)
     fleet.ledger.commit()
     assert max(sequence for sequence, _ in fleet.ledger.rows.values()) > max(before)
+
+
+async def test_the_counter_of_a_limit_that_was_taken_away_says_nothing_until_it_is_seeded_anew(
+    fleet: Fleet,
+) -> None:
+    gateway = await fleet.gateway(directory_of([key_limit(1000)]))
+    await gateway.spend(100)
+    await gateway.holds.set_directory(directory_of(version=2))
+    await gateway.spend(50)  # counted by nobody but the org's total
+    assert [c.scope async for c in gateway.books.counters()] == [Scope.ORG]
+    await gateway.holds.set_directory(directory_of([key_limit(1000)], version=3))
+    assert [c.scope async for c in gateway.books.counters()] == [Scope.ORG]
+    await gateway.spend(7)
+    assert (await gateway.counter(Scope.KEY)).settled == 157
