@@ -1,4 +1,4 @@
-"""Calls in flight without a network: real connections, exchanges, readers, prices and holds on a transport in memory."""
+"""Calls in flight without a network: real connections, readers, prices and holds on a transport in memory."""
 
 from __future__ import annotations
 
