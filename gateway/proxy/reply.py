@@ -24,6 +24,8 @@ from pricing.money import format_credits
 SHOWN_BYTES_MAX = 8 * 1024 * 1024
 """JSON replies up to this size are held until they are whole, so that their headers can say what they cost."""
 
+HOLD_LOST = "The budget store lost track of this call, so it was ended."
+
 _NOT_PASSED = HOP_BY_HOP | {b"content-length"}
 
 
@@ -39,13 +41,16 @@ class Replies:
     ) -> tuple[web.StreamResponse, Charge | None]:
         """Relay the reply of ``flight`` and settle it. The charge is None if it could not be settled yet.
 
-        Raises the `UpstreamError` of a provider that gave no reply; the flight is settled then as well.
+        Raises the `UpstreamError` of a provider that gave no reply, and `StoreUnavailable` when the call was ended
+        because its hold was lost; the flight is settled then as well.
         """
         exchange = flight.exchange
         try:
             await exchange.head()
-        except UpstreamError:
+        except UpstreamError as error:
             await self._settled(flight, _ending(exchange))
+            if exchange.end is End.STOPPED:
+                raise StoreUnavailable(HOLD_LOST) from error
             raise
         headers = self._headers(flight)
         if _is_json(exchange.header(b"content-type")) and (
@@ -62,7 +67,7 @@ class Replies:
         exchange = flight.exchange
         charge = await self._settled(flight, _ending(exchange))
         if exchange.end is End.STOPPED:
-            raise StoreUnavailable("The budget store lost track of this call, so it was ended.")
+            raise StoreUnavailable(HOLD_LOST)
         if exchange.end is not End.COMPLETE:
             raise exchange.error or UpstreamBroke()
         if charge is not None:
