@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -67,12 +66,16 @@ def reconciled(running: Fleet) -> Iterator[None]:
 
 @pytest.fixture
 async def fleet(running: Fleet, reconciled: None, simulator: SimulatorProcess) -> AsyncIterator[Fleet]:
-    """The fleet in front of a simulator with empty books; afterwards nothing is held and all rows are written."""
+    """The fleet in front of a simulator with empty books; afterwards nothing is held, all rows are written and no
+    gateway met an error that it did not expect.
+    """
     logged_before = [len(gateway.log) for gateway in running.gateways]
     yield running
-    for gateway, before in zip(running.gateways, logged_before, strict=True):
-        sys.stdout.write(f"log of {gateway.base}:\n{gateway.log[before:][-4000:]}\n")
     await running.quiet()
+    for gateway, before in zip(running.gateways, logged_before, strict=True):
+        log = gateway.log[before:]
+        assert "unhandled error" not in log, log
+        assert "Traceback" not in log, log
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pytest
 
+from tests.chaos.conftest import HOLD_TTL_S
 from tests.chaos.test_gateway_death import all_forwarded, lasting
 from tests.support.fleet import KEYS, Fleet, aside, cost_of, until
 from tests.support.load import DIALECTS, Outcome, Request, new_session, send, send_all
@@ -125,6 +126,34 @@ def test_calls_that_end_while_redis_is_down_are_settled_exactly_once_it_is_back(
     assert all(outcome.ok for outcome in outcomes)
     assert_all_charged(fleet, outcomes, conversation)
     assert {row["status"] for row in fleet.rows(conversation).values()} == {"ok"}
+
+
+@pytest.mark.slow
+def test_calls_whose_holds_cannot_be_renewed_are_ended_before_they_cost_more_than_was_held(
+    fleet: Fleet, conversation: str
+) -> None:
+    """An outage longer than the holds live: whoever reaps first afterwards charges them, so they must not go on."""
+    requests = lasting(conversation, 12, first_byte_ms=60_000, chunk_ms=300)
+
+    async def calls() -> list[Outcome]:
+        async with new_session() as session:
+            return await send_all(session, fleet.bases, requests)
+
+    with ThreadPoolExecutor(1) as clients:
+        called = clients.submit(asyncio.run, calls())
+        aside(all_forwarded(fleet, requests))
+        held = fleet.held_requests()
+        fleet.redis_server.kill()
+        ended_s = aside(until(called.done, "calls go on without a hold"))
+        fleet.redis_server.start()
+    assert ended_s <= HOLD_TTL_S * 1.5 + 1
+    for outcome in called.result():
+        assert outcome.broken or outcome.status == 503
+    assert all(entry["outcome"] == "client_closed" for entry in fleet.simulator.requests())
+    aside(fleet.quiet())
+    rows = fleet.rows(conversation)
+    assert rows.keys() == held.keys()
+    assert all(row["credits_microcredits"] <= held[request_id] for request_id, row in rows.items())
 
 
 @pytest.mark.slow
