@@ -67,9 +67,10 @@ class OpenAiChatReader(ReplyReader):
 
     def document(self, doc: Json) -> None:
         self._head(doc)
-        for choice in items(doc.get("choices")):
-            self._text(choice, members(choice.get("message")))
         self._take_usage(doc.get("usage"))
+        if self._usage is None:  # text is only there to be counted
+            for choice in items(doc.get("choices")):
+                self._text(choice, members(choice.get("message")))
 
     def event(self, name: bytes, doc: Json) -> None:
         del name

@@ -6,7 +6,7 @@ part is reported as larger than what contains it, it is cut down to that and a n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pricing.usage import Usage
 
@@ -42,16 +42,9 @@ class Overlapping:
         reasoning = self._at_most(self.reasoning, self.output, "reasoning_over_output")
         audio = self._at_most(self.output_audio, self.output - reasoning, "audio_over_output")
         image = self._at_most(self.output_image, self.output - reasoning - audio, "image_over_output")
-        return replace(
-            self._input_side(),
-            output=self.output - reasoning - audio - image,
-            reasoning=reasoning,
-            output_audio=audio,
-            output_image=image,
-            web_searches=self.web_searches,
-        )
+        return self._usage(reasoning, audio, image)
 
-    def _input_side(self) -> Usage:
+    def _usage(self, reasoning: int, output_audio: int, output_image: int) -> Usage:
         cached = self._at_most(self.cached, self.input, "cached_over_input")
         written = self._at_most(self.written, self.input - cached, "cache_write_over_input")
         written_12h = min(self.written_12h, written)
@@ -79,6 +72,11 @@ class Overlapping:
             input_video=video,
             cache_read_audio=cached_audio + moved_audio,
             cache_read_image=cached_image + moved_image,
+            output=self.output - reasoning - output_audio - output_image,
+            reasoning=reasoning,
+            output_audio=output_audio,
+            output_image=output_image,
+            web_searches=self.web_searches,
         )
 
     def _at_most(self, part: int, whole: int, note: str) -> int:
