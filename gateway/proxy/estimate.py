@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gateway.errors import BadRequest, UnpricedModel
 from gateway.providers.base import Call
 from pricing.money import Exchange
-from pricing.price import Bound, Price
+from pricing.price import NOTHING, Bound, Price
 from pricing.usage import Usage
 
 PriceOf = Callable[[str], Price]
@@ -53,10 +53,8 @@ class Estimate:
 
     def bound_usage(self, cap: int | None) -> Usage:
         """The usage that a hold was taken for, as a row shows it when nothing better is known."""
-        return (
-            Usage(input=self.input_tokens_max, output=(self.cap if cap is None else cap) * self.choices)
-            + self.extra
-        )
+        bound = Usage(input=self.input_tokens_max, output=(self.cap if cap is None else cap) * self.choices)
+        return bound if self.extra == NOTHING else bound + self.extra
 
 
 def estimate(

@@ -51,7 +51,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body_parts", "_closed", "_head_bytes", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser",
-        "_pool", "_sink", "_timer", "_until_close", "_writable", "idle_since", "transport",
+        "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "idle_since", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: UpstreamPool, loop: asyncio.AbstractEventLoop) -> None:
@@ -68,6 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._last_read_at = 0.0
         self._idle_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_s = 0.0
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
 
@@ -193,7 +194,6 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body_parts:
             self._flush_body()
         sink, self._sink = self._sink, None
-        self._stop_timer()
         keep = self._parser.should_keep_alive() and not self._closed and self._writable is None
         self._until_close = False
         if keep and sink is not None:
@@ -219,17 +219,27 @@ class UpstreamConnection(asyncio.Protocol):
             sink.on_failure(error)
 
     def _watch(self, silence_s: float) -> None:
-        self._stop_timer()
+        """From the last read on. A timer that fires early enough is left as it is, even over several exchanges."""
         self._idle_s = silence_s
-        self._timer = self._loop.call_later(silence_s, self._check_silence)
+        due_s = self._last_read_at + silence_s
+        if self._timer is None or due_s < self._timer_due_s:
+            self._stop_timer()
+            self._arm(due_s)
+
+    def _arm(self, due_s: float) -> None:
+        self._timer_due_s = due_s
+        self._timer = self._loop.call_at(due_s, self._check_silence)
 
     def _check_silence(self) -> None:
         """The timer is re-armed when it fires, never per chunk."""
+        self._timer = None
+        if self._sink is None:
+            return
         left_s = self._last_read_at + self._idle_s - self._loop.time()
         if left_s <= 0:
             self._fail(UpstreamTimeout(f"The provider was silent for {self._idle_s:g} s."))
         else:
-            self._timer = self._loop.call_later(left_s, self._check_silence)
+            self._arm(self._last_read_at + self._idle_s)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
