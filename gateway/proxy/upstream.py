@@ -51,7 +51,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body_parts", "_closed", "_head_bytes", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser",
-        "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "idle_since", "transport",
+        "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "idle_since", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: UpstreamPool, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = False
         self._closed = False
         self._writable: asyncio.Future[None] | None = None
+        self._written = False
         self._last_read_at = 0.0
         self._idle_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -79,11 +80,13 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._sink is None
         assert self.transport is not None
         self._sink = sink
+        self._written = False
         self._last_read_at = self._loop.time()
         self._watch(self._pool.settings.timeouts.first_byte_s)
         body_bytes = sum(len(part) for part in body)
         if body_bytes <= WRITE_SLICE_BYTES:
             self.transport.write(b"".join((head, *body)))
+            self._written = True
             return
         self.transport.write(head)
         for part in body:
@@ -94,6 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self.transport.write(view[start : start + WRITE_SLICE_BYTES])
                 if self._writable is not None:
                     await self._writable
+        self._written = True
 
     def pause_reading(self) -> None:
         """Let TCP hold the provider back while the client is slow."""
@@ -194,12 +198,16 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body_parts:
             self._flush_body()
         sink, self._sink = self._sink, None
-        keep = self._parser.should_keep_alive() and not self._closed and self._writable is None
+        # A reply may come before all of the request is written. The rest is never sent then, so what came next on
+        # this connection would be read as the rest.
+        sent = self._written and self._writable is None
+        keep = sent and self._parser.should_keep_alive() and not self._closed
         self._until_close = False
         if keep and sink is not None:
             self._pool.put_back(self)
         elif self.transport is not None:
-            self.transport.close()
+            # Closing would wait until the provider has read what nobody needs it to read any more.
+            self.transport.abort()
         if sink is not None:
             sink.on_end()
 
@@ -260,30 +268,27 @@ class UpstreamPool:
         self.host_header = url.netloc.encode("ascii")
         self._tls = _tls_context(settings) if url.scheme == "https" else None
         self._idle: deque[UpstreamConnection] = deque()
-        self._open: set[UpstreamConnection] = set()
+        self._busy: set[UpstreamConnection] = set()
+        """Only these take room: one connects only when none is idle, so that all of them together stay below it."""
         self._room = asyncio.Semaphore(settings.connections_max)
         self._closed = False
 
     async def acquire(self) -> UpstreamConnection:
         """A connection that is ready to `send`. Raises `UpstreamError` or `UpstreamTimeout`."""
-        loop = asyncio.get_running_loop()
-        while self._idle:
-            connection = self._idle.pop()
-            transport = connection.transport
-            if transport is None or transport.is_closing():
-                continue
-            if loop.time() - connection.idle_since > self.settings.keepalive_s:
-                transport.close()
-                continue
+        if self._idle and not self._room.locked() and (connection := self._reusable()) is not None:
+            await self._room.acquire()  # does not wait
+            self._busy.add(connection)
             return connection
         try:
             async with asyncio.timeout(self.settings.timeouts.connect_s):
                 await self._room.acquire()
                 try:
-                    return await self._connect(loop)
+                    connection = self._reusable() or await self._connect()
                 except BaseException:
                     self._room.release()
                     raise
+                self._busy.add(connection)
+                return connection
         except TimeoutError as error:
             raise UpstreamTimeout(
                 f"No connection to the provider within {self.settings.timeouts.connect_s:g} s."
@@ -293,7 +298,21 @@ class UpstreamPool:
         except OSError as error:
             raise UpstreamError("The provider could not be reached.") from error
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop) -> UpstreamConnection:
+    def _reusable(self) -> UpstreamConnection | None:
+        """The connection that fell idle last, if it may still be used."""
+        while self._idle:
+            connection = self._idle.pop()
+            transport = connection.transport
+            if transport is None or transport.is_closing():
+                continue
+            if asyncio.get_running_loop().time() - connection.idle_since > self.settings.keepalive_s:
+                transport.close()
+                continue
+            return connection
+        return None
+
+    async def _connect(self) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
             lambda: UpstreamConnection(self, loop),
             self.host,
@@ -301,10 +320,11 @@ class UpstreamPool:
             ssl=self._tls,
             server_hostname=self.host if self._tls else None,
         )
-        self._open.add(connection)
         return connection
 
     def put_back(self, connection: UpstreamConnection) -> None:
+        """Its exchange is over and it may carry another: for whoever waits longest, or the next to come."""
+        self.forget(connection)
         if self._closed and connection.transport is not None:
             connection.transport.close()
             return
@@ -312,8 +332,8 @@ class UpstreamPool:
         self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
-        if connection in self._open:
-            self._open.discard(connection)
+        if connection in self._busy:
+            self._busy.discard(connection)
             self._room.release()
 
     def close(self) -> None:

@@ -234,3 +234,38 @@ async def test_a_slow_listener_holds_the_provider_back() -> None:
         connection.resume_reading()
         await heard.over
         assert len(heard.body) == 64 * 1024 * 1024
+
+
+async def test_a_connection_that_falls_idle_is_given_to_whoever_waits() -> None:
+    async with provider(answering(OK, OK)) as (pool, connections):
+        bounded = UpstreamPool(pool.settings.model_copy(update={"connections_max": 1}))
+        first = await bounded.acquire()
+        waiting = asyncio.create_task(bounded.acquire())
+        await asyncio.sleep(0)
+        heard = Heard()
+        await first.send(REQUEST, [b"{}"], heard)
+        await heard.over
+        assert await waiting is first
+        assert len(connections) == 1
+        first.abort()
+
+
+async def test_a_provider_that_answers_before_it_has_read_everything_holds_nobody_up() -> None:
+    gone = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\n{}")
+        await gone.wait()
+
+    async with provider(script) as (pool, connections):
+        connection = await pool.acquire()
+        heard = Heard()
+        body = bytes(32 * 1024 * 1024)
+        head = b"POST /v1/x HTTP/1.1\r\nhost: t\r\ncontent-length: %d\r\n\r\n" % len(body)
+        await connection.send(head, [body], heard)
+        assert (heard.status, heard.body, heard.ends) == (413, b"{}", 1)
+        # The rest of that body is not sent any more, so nothing else may follow on its connection.
+        assert await pool.acquire() is not connection
+        assert len(connections) == 2
+        gone.set()
