@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.budgets.holding import Holding
+from gateway.budgets.model import State
 from gateway.ledger.event import Result
 from gateway.metering.conclusion import Charged, Conclusion, Ending, Source, Status, conclude_async
 from gateway.metering.reading import Reading
@@ -49,6 +50,7 @@ class Flight:
     api_key: str | None = field(repr=False)
     """The provider's key that it went out with."""
     sent_at_s: float
+    _priced_once: tuple[Charge, bytes] | None = field(default=None, init=False, repr=False)
 
     @property
     def worth_draining(self) -> bool:
@@ -56,7 +58,19 @@ class Flight:
         return self.call.hidden_output or not self.call.streamed
 
     async def settle(self, ending: Ending) -> Charge:
-        """Price what was used and replace the hold by it. Raises `StoreUnavailable`."""
+        """Price what was used and replace the hold by it. Raises `StoreUnavailable`; may be called again then, or
+        when whoever awaited it was cancelled: what was priced once stands, and is written once.
+        """
+        if self._priced_once is None:
+            self._priced_once = await self._concluded(ending)
+        charge, result = self._priced_once
+        if self.hold.state is not State.HELD:
+            return charge  # written by a call that was cancelled meanwhile
+        settled = await self.hold.settle(charge.microcredits, result)
+        return replace(charge, remaining=settled.remaining)
+
+    async def _concluded(self, ending: Ending) -> tuple[Charge, bytes]:
+        """What the request came to, and the result half of its usage event."""
         reading = self.exchange.reading()
         bound = self.estimate.bound_usage(self.cap)
         if self.call.route.metered:
@@ -67,8 +81,7 @@ class Flight:
             conclusion = Conclusion(Usage(), Source.NONE, FREE_STATUS[ending])
         cost, cost_femtousd, source, flags = self._cost(conclusion, reading, bound)
         result = self._result(conclusion, reading, source, cost_femtousd, flags)
-        settled = await self.hold.settle(cost, result.to_json())
-        return Charge(cost, source, conclusion.status, flags, settled.remaining)
+        return Charge(cost, source, conclusion.status, flags), result.to_json()
 
     def _charged(self, reading: Reading, bound: Usage) -> Charged:
         uncounted = reading.usage is None and 200 <= self.exchange.status < 300
