@@ -180,16 +180,22 @@ class RedisStore:
 
     async def send(self, packed: bytes, script: Script | None) -> Any:
         """Send one packed command; once more over a fresh connection if the first one broke under it."""
-        for last in (False, True):
+        broken: OutcomeUnknown | None = None
+        while True:
             connection = self._connection
-            if connection is None or not connection.usable:
-                connection = await self._connect()
             try:
+                if connection is None or not connection.usable:
+                    connection = await self._connect()
                 reply = await connection.call(packed)
-            except OutcomeUnknown:
-                if last or self._closed:
+            except OutcomeUnknown as error:
+                if broken is not None or self._closed:
                     raise
+                broken = error
                 continue
+            except StoreUnavailable:
+                if broken is not None:
+                    raise broken from None  # not sent again, but it may have happened the first time
+                raise
             if not isinstance(reply, hiredis.ReplyError):
                 return reply
             if script is None or not str(reply).startswith("NOSCRIPT"):

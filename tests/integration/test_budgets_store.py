@@ -27,6 +27,8 @@ class Wire:
         self._port = port
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.closed_after_cut = False
+        """Whoever connects after a cut is turned away."""
         self.swallow_after: bytes | None = None
         """Once this was sent to Redis, its replies are swallowed and the client is cut off."""
         self.cuts = 0
@@ -45,6 +47,10 @@ class Wire:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        if self.closed_after_cut and self.cuts:
+            writer.close()
+            self._tasks.discard(task)
+            return
         above_reader, above = await asyncio.open_connection("127.0.0.1", self._port)
         state = {"cut": False}
         down = asyncio.create_task(self._down(above_reader, writer, state))
@@ -110,6 +116,21 @@ async def test_a_reply_that_was_lost_leads_to_one_hold_and_one_settlement(wire: 
     assert wire.cuts == 2
     assert settled.outcome is Outcome.DUPLICATE
     assert await counter_of_key(store) == (70, 0)
+    await holds.close()
+    await store.close()
+
+
+async def test_a_hold_that_was_taken_while_redis_went_away_is_given_back(wire: Wire) -> None:
+    store, holds = await started(await wire.start())
+    ask = ask_for(100)
+    wire.swallow_after, wire.closed_after_cut = HOLD.sha.encode(), True
+    with pytest.raises(StoreUnavailable):
+        await holds.hold(ask)
+    assert wire.cuts == 1
+    wire.closed_after_cut = False
+    await holds.settled_down()
+    assert await counter_of_key(store) == (0, 0)
+    assert await store.command("GET", partition_keys(0).done(ask.request_id)) == b"released"
     await holds.close()
     await store.close()
 
