@@ -13,7 +13,7 @@ class UnpricedModel(PricingError):
     def __init__(self, provider: str, model: str, message: str | None = None) -> None:
         self.provider = provider
         self.model = model
-        super().__init__(message or f"there is no price for model {model!r} of provider {provider!r}")
+        super().__init__(message or f"There is no price for model {model!r} of provider {provider!r}.")
 
 
 class UnpricedUnit(UnpricedModel):
@@ -22,7 +22,7 @@ class UnpricedUnit(UnpricedModel):
     def __init__(self, provider: str, model: str, unit: str) -> None:
         self.unit = unit
         super().__init__(
-            provider, model, f"model {model!r} of provider {provider!r} has no price for {unit!r}"
+            provider, model, f"Model {model!r} of provider {provider!r} has no price for {unit!r}."
         )
 
 
@@ -33,7 +33,7 @@ class UnpricedTier(PricingError):
         self.provider = provider
         self.model = model
         self.tier = tier
-        super().__init__(f"model {model!r} of provider {provider!r} has no price at service tier {tier!r}")
+        super().__init__(f"Model {model!r} of provider {provider!r} has no price at service tier {tier!r}.")
 
 
 class BadPricing(PricingError, ValueError):

@@ -37,8 +37,10 @@ def show(
         if (text := _of_provider(book, name, kind, catalogue, model, at_s))
     ]
     if not parts:
-        where = ", ".join(name for name, _, _ in asked) if providers is not None else "any provider"
-        raise UnpricedModel(where, model)
+        if providers is None:
+            raise UnpricedModel("any", model, f"The catalogue has no price for model {model!r}.")
+        where = ", ".join(name for name, _, _ in asked)
+        raise UnpricedModel(where, model, f"There is no price for model {model!r} at any of: {where}.")
     return "\n\n".join(parts)
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import orjson
 from aiohttp import web
 
 from gateway.api.router import Router, bearer
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout
 from gateway.proxy.handler import Proxy
 from pricing.money import format_credits, format_usd
 
 QUOTE_BYTES_MAX = 16 * 1024 * 1024
+QUOTE_TIMEOUT_S = 60.0
+"""For the whole body: it is a request written by hand or by a form, not an upload."""
 
 
 def add_quote(router: Router, proxy: Proxy) -> None:
     async def quote(request: web.BaseRequest, _: Mapping[str, str]) -> web.Response:
-        document = _document(await request.content.read(QUOTE_BYTES_MAX))
+        document = _document(await _body(request))
         path, body = document.get("path"), document.get("body")
         if not isinstance(path, str) or not path.startswith("/"):
             raise BadRequest("path: give the path that the request would be sent to.", param="path")
@@ -42,6 +45,19 @@ def add_quote(router: Router, proxy: Proxy) -> None:
         return web.Response(body=orjson.dumps(reply), content_type="application/json")
 
     router.add("POST", "/api/credits/quote", quote)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(QUOTE_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > QUOTE_BYTES_MAX:
+                    raise BodyTooLarge(f"A quote's body may have at most {QUOTE_BYTES_MAX:,} bytes.")
+    except TimeoutError as error:
+        raise RequestTimeout from error
+    return bytes(body)
 
 
 def _document(body: bytes) -> dict[str, object]:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.errors import NotAllowed, NotFound, TollgateError, Unauthenticated
 from gateway.providers.base import Dialect
-from gateway.proxy.refusal import refusal
+from gateway.proxy.refusal import REQUEST_ID, refusal
 from gateway.request_id import new_request_id
 
 log = logging.getLogger("tollgate.api")
@@ -36,13 +36,19 @@ class Router:
         self._routes.add_route(method, path, handler)  # type: ignore[arg-type]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        request_id = new_request_id()
+        reply = await self._reply(request, request_id)
+        reply.headers[REQUEST_ID] = request_id
+        return reply
+
+    async def _reply(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         match = await self._routes.resolve(request)  # type: ignore[arg-type]
         try:
             if match.http_exception is not None:
                 raise NotFound(f"There is nothing at {request.method} {request.path}.")
             return await match.handler(request, dict(match))  # type: ignore[call-arg,arg-type]
         except TollgateError as error:
-            return refusal(error, self._dialect, new_request_id())
+            return refusal(error, self._dialect, request_id)
 
 
 def bearer(request: web.BaseRequest) -> str | None:

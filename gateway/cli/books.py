@@ -20,7 +20,10 @@ from pricing.money import format_credits, parse_credits
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
-        "migrate", parents=[with_config], help="bring the database schema up to date"
+        "migrate",
+        parents=[with_config],
+        help="bring the database schema up to date",
+        description="Create or update the tables. Safe to repeat, and to run from several machines at once.",
     )
     parser.set_defaults(run=_migrate)
     parser = commands.add_parser(
@@ -30,18 +33,22 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
         description="Compare every counter in Redis with the rows in Postgres. Exit 0 and `drift 0` if they agree.",
     )
     parser.set_defaults(run=lambda options: asyncio.run(_reconcile(options)))
-    parser = commands.add_parser("credits", help="prepaid balances")
+    parser = commands.add_parser(
+        "credits", help="prepaid balances", description="Prepaid balances of organisations."
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     grant = actions.add_parser(
         "grant", parents=[with_config], help="add credits to an organisation's balance"
     )
-    grant.add_argument("org")
-    grant.add_argument("credits", help="e.g. 500 or 0.25; negative corrects an earlier grant")
-    grant.add_argument("--reason", default="granted on the command line")
+    grant.add_argument("org", metavar="ORG")
+    grant.add_argument(
+        "credits", metavar="CREDITS", help="e.g. 500 or 0.25; negative corrects an earlier grant"
+    )
+    grant.add_argument("--reason", default="granted on the command line", help="for the audit log")
     grant.add_argument("--idempotency-key", help="repeat a grant safely: the same key adds nothing twice")
     grant.set_defaults(run=lambda options: asyncio.run(_grant(options)))
     show = actions.add_parser("show", parents=[with_config], help="an organisation's balance")
-    show.add_argument("org")
+    show.add_argument("org", metavar="ORG")
     show.set_defaults(run=lambda options: asyncio.run(_show(options)))
 
 

@@ -14,10 +14,14 @@ from pricing.money import format_credits
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("holds", help="calls in flight and what is held for them")
+    parser = commands.add_parser(
+        "holds",
+        help="calls in flight and what is held for them",
+        description="Calls in flight, and the credits set aside for each until it is settled.",
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", parents=[with_config], help="nearest deadline first")
-    listing.add_argument("--org")
+    listing.add_argument("--org", metavar="ID", help="only this organisation's")
     listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
     release = actions.add_parser(
         "release",
@@ -26,8 +30,8 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
         description="Give a hold back without charging it. Its call, if it still runs, is then not charged either: "
         "use it only for calls that are known not to have reached their provider. Audited.",
     )
-    release.add_argument("request_id", metavar="REQUEST-ID")
-    release.add_argument("--reason", required=True)
+    release.add_argument("request_id", metavar="REQUEST-ID", help="the first column of `tollgate holds list`")
+    release.add_argument("--reason", required=True, help="for the audit log")
     release.set_defaults(run=lambda options: asyncio.run(_release(options)))
 
 

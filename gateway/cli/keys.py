@@ -19,24 +19,32 @@ from gateway.settings.limits import load_limits
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("keys", help="client keys")
+    parser = commands.add_parser(
+        "keys",
+        help="client keys",
+        description="Make, list and revoke the keys that clients send. Those of limits.yaml are changed there.",
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", parents=[with_config], help="make a key; it is shown this once")
-    create.add_argument("--org", required=True)
-    create.add_argument("--team")
-    create.add_argument("--user")
+    create.add_argument(
+        "--org", required=True, metavar="ID", help="the organisation that pays, as in limits.yaml"
+    )
+    create.add_argument("--team", metavar="ID", help="the team whose limits apply; default: none")
+    create.add_argument(
+        "--user", metavar="ID", help="its owner, whose limits apply; default: none (a service key)"
+    )
     create.add_argument("--name", required=True, help="what it is for, e.g. 'ada laptop'")
     create.add_argument("--expires", metavar="ISO-TIME", help="e.g. 2027-01-01T00:00:00Z; default: never")
     create.add_argument("--model", action="append", help="allow only this model (repeatable, * as wildcard)")
     create.add_argument("--operation", action="append", help="allow only this operation (repeatable)")
-    create.add_argument("--requests-per-minute", type=int, metavar="N")
-    create.add_argument("--open-calls", type=int, metavar="N")
+    create.add_argument("--requests-per-minute", type=int, metavar="N", help="at most; default: no bound")
+    create.add_argument("--open-calls", type=int, metavar="N", help="at most at once; default: no bound")
     create.set_defaults(run=lambda options: asyncio.run(_create(options)))
     listing = actions.add_parser("list", parents=[with_config], help="all keys, as prefixes")
-    listing.add_argument("--org")
+    listing.add_argument("--org", metavar="ID", help="only this organisation's")
     listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
     revoke = actions.add_parser("revoke", parents=[with_config], help="stop a key everywhere within a second")
-    revoke.add_argument("key_id", metavar="KEY-ID")
+    revoke.add_argument("key_id", metavar="KEY-ID", help="the first column of `tollgate keys list`")
     revoke.set_defaults(run=lambda options: asyncio.run(_revoke(options)))
 
 

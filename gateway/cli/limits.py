@@ -17,13 +17,17 @@ from pricing.money import format_credits, parse_credits
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("limits", help="spending limits")
+    parser = commands.add_parser(
+        "limits",
+        help="spending limits",
+        description="What may be spent: the limits of limits.yaml, and those set here, which count beside them.",
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", parents=[with_config], help="what is limited, spent, held and left")
-    listing.add_argument("--org")
+    listing.add_argument("--org", metavar="ID", help="only this organisation's")
     listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
     identity = argparse.ArgumentParser(add_help=False)
-    identity.add_argument("org")
+    identity.add_argument("org", metavar="ORG")
     scope = identity.add_mutually_exclusive_group()
     for name in ("team", "user", "key"):
         scope.add_argument(f"--{name}", metavar="ID", help=f"of one {name}; default: the whole organisation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ def run(arguments: Sequence[str]) -> int:
         print(f"tollgate: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"tollgate: {error.strerror or error}", file=sys.stderr)
+        hint = "; give another port" if error.errno == errno.EADDRINUSE else ""
+        print(f"tollgate: {error.strerror or error}{hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

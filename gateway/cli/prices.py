@@ -16,7 +16,11 @@ from pricing.show import show
 
 
 def add_commands(commands: Any, _: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("prices", help="what models cost")
+    parser = commands.add_parser(
+        "prices",
+        help="what models cost",
+        description="What models cost: the bundled catalogue, and pricing.yaml over it.",
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     showing = actions.add_parser("show", help="all prices of a model: past, present and announced")
     showing.add_argument("model", metavar="MODEL")

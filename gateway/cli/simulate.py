@@ -14,8 +14,10 @@ def add_commands(commands: Any, _: argparse.ArgumentParser) -> None:
         help="run a simulated provider",
         description="Speak OpenAI's, Anthropic's and Gemini's APIs with made-up replies and exact usage.",
     )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8790)
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    parser.add_argument(
+        "--port", type=int, default=8790, metavar="P", help="default: 8790; 0: any that is free"
+    )
     parser.set_defaults(run=_simulate)
 
 

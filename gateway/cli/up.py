@@ -30,9 +30,15 @@ def add_commands(commands: Any, _: argparse.ArgumentParser) -> None:
         help="run everything on this machine",
         description="Run a gateway with a private Redis and Postgres and a simulated provider. Ctrl-C stops it.",
     )
-    parser.add_argument("--port", type=int, default=8787)
     parser.add_argument(
-        "--data", type=Path, default=Path(".tollgate"), metavar="DIR", help="default: .tollgate"
+        "--port", type=int, default=8787, help="on 127.0.0.1; default: 8787; 0: any that is free"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(".tollgate"),
+        metavar="DIR",
+        help="where everything is kept; default: .tollgate",
     )
     parser.set_defaults(run=_up)
 

@@ -25,6 +25,10 @@ def clean_path(raw_path: str) -> str:
     hidden = "%" in raw_path and any(
         _HIDDEN.search(unquote_to_bytes(code)) for code in re.findall(r"%[0-9A-Fa-f]{2}", raw_path)
     )
+    if raw_path == "/":
+        raise UnsupportedRoute(
+            "There is nothing at the root itself: it is a base URL, to which SDKs add paths such as /v1/messages."
+        )
     if len(raw_path) > PATH_CHARS_MAX or hidden or not _PLAIN.match(raw_path) or _DOTS.search(raw_path):
         raise UnsupportedRoute(
             "This path has segments or characters that servers read differently; send it plainly."

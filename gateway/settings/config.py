@@ -68,10 +68,24 @@ class RedisSettings(_Section):
     partitions: Annotated[int, Field(ge=1, le=16384)] = 1
     """Fixed at the first start: organisations are spread over this many hash slots."""
 
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        if not re.match(r"(redis|rediss|unix)://", value):
+            raise ValueError("must begin with redis://, rediss:// (TLS) or unix:// (a socket file)")
+        return value
+
 
 class PostgresSettings(_Section):
     dsn: SecretStr = SecretStr("postgresql://tollgate@127.0.0.1/tollgate")
     connections_max: Annotated[int, Field(ge=2, le=200)] = 8
+
+    @field_validator("dsn")
+    @classmethod
+    def _known_scheme(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"postgres(ql)?://", value.get_secret_value()):
+            raise ValueError("must begin with postgresql:// (or postgres://)")
+        return value
 
 
 class BudgetSettings(_Section):
@@ -266,7 +280,7 @@ def describe(path: Path, error: ValidationError) -> str:
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
         reason = {"extra_forbidden": "unknown key", "missing": "is required"}.get(
-            problem["type"], problem["msg"]
+            problem["type"], problem["msg"].removeprefix("Value error, ")
         )
         lines.append(f"{path}: {where}: {reason}")
     return "\n".join(lines)

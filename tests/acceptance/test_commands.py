@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -155,3 +156,27 @@ def test_a_quote_bounds_the_call_that_follows(gateway: GatewayProcess) -> None:
     _, headers = call(gateway, gateway.key)
     assert 0 < float(headers["x-tollgate-credits"]) <= float(quoted["credits_max"])
     assert quoted["output_tokens_max"] == 20
+
+
+def test_a_quote_that_comes_in_pieces_is_read_to_its_end(gateway: GatewayProcess) -> None:
+    body = json.dumps(
+        {
+            "path": "/v1/chat/completions",
+            "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]},
+        }
+    ).encode()
+
+    class Pieces:
+        """What urllib sends one by one."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter((body[:20], body[20:]))
+
+    request = urllib.request.Request(
+        f"{gateway.base}/api/credits/quote",
+        data=Pieces(),
+        headers={"authorization": f"Bearer {gateway.key}", "content-length": str(len(body))},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert json.load(answer)["model"] == "gpt-4o-mini"
+        assert answer.headers["x-tollgate-request-id"]

@@ -68,5 +68,5 @@ def test_without_a_configuration_every_provider_is_searched(bundled: PriceBook) 
 def test_a_model_that_nobody_prices_is_told_so(bundled: PriceBook) -> None:
     with pytest.raises(UnpricedModel, match="gemini"):
         show(bundled, "gpt-4o", NOW_S, GEMINI)
-    with pytest.raises(UnpricedModel, match="any provider"):
+    with pytest.raises(UnpricedModel, match="The catalogue has no price"):
         show(bundled, "no-such-model", NOW_S)

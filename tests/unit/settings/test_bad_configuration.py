@@ -90,6 +90,8 @@ def test_a_good_configuration_is_called_good(
         ("tollgate", "server.body_timeout_s", 0),
         ("tollgate", "redis.partitions", 0),
         ("tollgate", "redis.partition", 1),
+        ("tollgate", "redis.url", "http://redis"),
+        ("tollgate", "postgres.dsn", "tollgate@127.0.0.1/tollgate"),
         ("tollgate", "budgets.hold_ttl_s", "soon"),
         ("tollgate", "providers", {}),
         ("tollgate", "providers.openai.base_url", "api.openai.com"),
