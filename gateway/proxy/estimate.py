@@ -75,7 +75,7 @@ def estimate(
     input_max = _input_bound(
         call, prices, call.input_tokens_max if input_tokens_max is None else input_tokens_max
     )
-    cap = _cap(call, price)
+    cap = _cap(call, max(each.max_output_tokens for each in prices))
     tier = asked_tier(call)
     bounds: list[Bound] = [
         each.bound(input_max, cap * call.choices, call.extra, cache_ttl_1h=call.cache_ttl_1h, tier=tier)
@@ -130,12 +130,11 @@ def _input_bound(call: Call, prices: list[Price], body_bound: int) -> int:
     return max(body_bound, max(window for window in windows if window is not None) * call.passes)
 
 
-def _cap(call: Call, price: Price) -> int:
+def _cap(call: Call, model_max: int) -> int:
+    """``model_max``: the most that any of the models can write that may serve the call."""
     if call.output_cap == 0:
         return 0
-    cap = (
-        price.max_output_tokens if call.output_cap is None else min(call.output_cap, price.max_output_tokens)
-    )
+    cap = model_max if call.output_cap is None else min(call.output_cap, model_max)
     if cap <= call.cap_floor:
         raise BadRequest(
             f"The output cap must be greater than {call.cap_floor}, the budget set for thinking."

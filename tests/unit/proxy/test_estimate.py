@@ -46,6 +46,13 @@ def test_a_cap_above_the_models_maximum_counts_as_the_maximum() -> None:
     assert bounded(max_tokens=10_000_000).cap == price_of("gpt-4o-mini").max_output_tokens
 
 
+@pytest.mark.parametrize("cap", [None, 30_000])
+def test_a_fallback_that_writes_more_than_the_first_model_is_held_for(cap: int | None) -> None:
+    first, fallback = price_of("gpt-3.5-turbo").max_output_tokens, price_of("gpt-4.1").max_output_tokens
+    assert first < 30_000 < fallback
+    assert bounded(model="gpt-3.5-turbo", models=["gpt-4.1"], max_tokens=cap).cap == (cap or fallback)
+
+
 def test_each_choice_may_use_the_whole_cap() -> None:
     one, five = bounded(max_tokens=100), bounded(max_tokens=100, n=5)
     assert five.most == 5 * one.most
