@@ -73,7 +73,12 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
         raise BadRequest(
             "The body does not arrive as its transfer-encoding or content-length says."
         ) from error
-    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    if len(pieces) == 1:
+        body = pieces[0]
+    elif size <= OFF_LOOP_BYTES:
+        body = b"".join(pieces)
+    else:  # joining lets go of the interpreter while it copies
+        body = await asyncio.to_thread(b"".join, pieces)
     encoding = request.headers.get("content-encoding")
     if not encoding:
         return body
@@ -147,7 +152,8 @@ def _tags(value: str | None) -> Mapping[str, str]:
     tags: dict[str, str] = {}
     for part in value.split(","):
         key, equals, content = (piece.strip() for piece in part.partition("="))
-        if not equals or not _TAG.fullmatch(key) or len(content) > ID_CHARS_MAX or not content.isprintable():
+        printable = key.isprintable() and content.isprintable()
+        if not equals or not _TAG.fullmatch(key) or len(content) > ID_CHARS_MAX or not printable:
             raise BadRequest(
                 "x-tollgate-tags: write k=v,k2=v2 with keys of at most 64 characters.",
                 param="x-tollgate-tags",
