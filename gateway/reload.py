@@ -105,7 +105,12 @@ class LiveConfig:
     async def _watch(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            await self.refresh(changed)
+            try:
+                await self.refresh(changed)
+            except Exception:
+                # The edge of supervision: one look that fails must not be the last one.
+                self.problems = {"config": "cannot be read; see the log"}
+                log.exception("looking for changed configuration failed, the last good one stays")
 
     def _load(self) -> Loaded:
         """Raises `ConfigError`. Stamps are taken before reading, so a change meanwhile is seen next time."""

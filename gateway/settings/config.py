@@ -267,6 +267,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses duplicates
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        # What PyYAML lets through of the types it makes: 2026-02-30, numbers of 5,000 digits, lists as keys.
+        raise ConfigError(f"{path}: holds a value that is not one: {error}") from error
     if document is None:
         document = {}
     if not isinstance(document, dict):

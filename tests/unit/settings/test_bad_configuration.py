@@ -12,7 +12,7 @@ import yaml
 
 from gateway.cli.parser import run
 from gateway.errors import ConfigError
-from gateway.settings.config import admin_token_weakness, load_settings
+from gateway.settings.config import admin_token_weakness, load_settings, read_yaml
 
 TOKEN = "0123456789abcdef-token"
 SECRET = "sk-a-secret-that-must-not-be-shown"
@@ -254,3 +254,15 @@ def test_a_weak_admin_token_is_refused_at_start(
 
 def test_a_strong_admin_token_is_taken() -> None:
     assert admin_token_weakness(TOKEN) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2026-02-30", "1" * 5_000, "{[a, b]: 1}", "{{a: 1}: 1}", "[" * 5_000],
+    ids=["no such day", "too many digits", "a list as key", "a mapping as key", "too deep"],
+)
+def test_yaml_of_values_that_are_none_is_refused_by_file(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "pricing.yaml"
+    path.write_text(f"models: {value}\n")
+    with pytest.raises(ConfigError, match=r"pricing\.yaml: "):
+        read_yaml(path)
