@@ -42,6 +42,9 @@ _PATH = re.compile(r"/(?:v1|v1beta|v1alpha)/models/([A-Za-z0-9._:@-]+)\Z")
 _LIST = frozenset({"/v1/models", "/v1beta/models", "/v1alpha/models"})
 _MASKS = ("fields", "$fields", "$.fields")
 """Query parameters that leave members out of the reply, usage among them."""
+_FORMS = ("alt", "$alt", "$.alt")
+_READABLE = ("", "json", "sse")
+"""Other forms of a reply (``proto``, ``media``) do not show its usage, nor its text."""
 _VISIBLE = re.compile(r"gemini-(?:1|2\.0)|gemma|learnlm|embedding")
 _STATUS = {
     400: "INVALID_ARGUMENT",
@@ -66,6 +69,8 @@ class GeminiDialect:
 
     def match(self, method: str, path: str, query: Mapping[str, str]) -> Route | None:
         if any(mask in query for mask in _MASKS):
+            return None
+        if any(name in _FORMS and form.lower() not in _READABLE for name, form in query.items()):
             return None
         if method == "GET" and path in _LIST:
             return _MODELS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from multidict import MultiDict
 
 from gateway.errors import UnsupportedRoute
 from gateway.providers.credentials import client_key
@@ -144,6 +145,15 @@ def test_every_other_route_is_not_understood(kind: str, method: str, path: str) 
 def test_a_reply_mask_that_hides_usage_is_not_understood() -> None:
     path = "/v1/models/m:generateContent"
     assert DIALECTS["gemini"].match("POST", path, {"fields": "candidates"}) is None
+
+
+@pytest.mark.parametrize("name", ["alt", "$alt", "$.alt"])
+def test_a_form_of_reply_that_shows_no_usage_is_not_understood(name: str) -> None:
+    path = "/v1/models/m:streamGenerateContent"
+    match = DIALECTS["gemini"].match
+    assert match("POST", path, {name: "proto"}) is None
+    assert match("POST", path, MultiDict([(name, "sse"), (name, "media")])) is None
+    assert match("POST", path, {name: "json"}) is not None
 
 
 def test_gemini_splits_on_the_last_colon_and_knows_its_two_stream_forms() -> None:
