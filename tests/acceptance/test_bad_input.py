@@ -320,6 +320,13 @@ def test_attribution_that_is_not_utf_8(untouched: HostileGateway, name: str) -> 
     assert OPENAI.assert_refused(reply, 400, "invalid_request")["param"] == name
 
 
+def test_the_name_of_a_tag_that_is_not_utf_8(untouched: HostileGateway) -> None:
+    name = "x-tollgate-tags"
+    data = OPENAI.request(json.dumps(OPENAI.body).encode(), untouched.key, {name: "NAME=a"})
+    reply = untouched.exchange(data.replace(b"NAME", b"\xff\xfe"))
+    assert OPENAI.assert_refused(reply, 400, "invalid_request")["param"] == name
+
+
 # ------------------------------------------------------------------ the end
 
 
