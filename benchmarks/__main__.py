@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from benchmarks.tollgate import Tollgate
 from gateway.embedded import EmbeddedError
 
 RESULTS = Path(__file__).with_name("results")
+BUSY_LOAD_PER_CORE = 0.4
 NO_NGINX = "No nginx on this machine (apt install nginx-light): its column and the targets are left out."
 
 
@@ -60,7 +62,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(scale: Scale) -> tuple[Findings, list[str]]:
-    notes: list[str] = []
+    notes = _busy_machine()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tg-bench-")))
         directory.chmod(0o755)  # Postgres runs as another account when this runs as root
@@ -82,6 +84,16 @@ def _measure(scale: Scale) -> tuple[Findings, list[str]]:
         notes.append(_books(tollgate, findings.through_tollgate))
         _say("stopping")
     return findings, notes
+
+
+def _busy_machine() -> list[str]:
+    """A remark if others compute here: they evict caches, which costs interpreters more than it costs nginx."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores * BUSY_LOAD_PER_CORE:
+        return []
+    return [
+        f"The machine was busy before this began (load {load:.1f} on {cores} cores): take no ratio from it."
+    ]
 
 
 def _kept(stack: ExitStack, started: tuple[Contender, Child]) -> Contender:
