@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -103,6 +104,7 @@ class Gateway:
         await self.watchman.start()
         self.config.start(self._apply)
         self._compose()
+        _calm_the_collector()
         await self._listen()
         log.info("listening", extra={"host": self.settings.server.host, "port": self.port})
 
@@ -224,6 +226,16 @@ class Gateway:
                 )
             )
         return found
+
+
+def _calm_the_collector() -> None:
+    """What stands now stays: looking through it for garbage again and again cost a tenth of the time of a request.
+
+    Requests leave few cycles behind, so collecting after every 20,000 allocations bounds them well enough.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _end_call(holding: Holding) -> None:

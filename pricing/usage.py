@@ -8,7 +8,9 @@ properties.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from operator import add, attrgetter
 
 
 class NegativeUsage(ValueError):
@@ -47,9 +49,11 @@ class Usage:
     images: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in COUNTS:
-            if getattr(self, name) < 0:
-                raise NegativeUsage(f"{name} is {getattr(self, name)}")
+        counts = _counts(self)
+        if min(counts) < 0:
+            raise NegativeUsage(
+                ", ".join(f"{n} is {count}" for n, count in zip(COUNTS, counts, strict=True) if count < 0)
+            )
 
     @property
     def input_tokens(self) -> int:
@@ -84,8 +88,10 @@ class Usage:
         images: dict[str, int] = dict(self.images)
         for name, count in other.images:
             images[name] = images.get(name, 0) + count
-        summed = {name: getattr(self, name) + getattr(other, name) for name in COUNTS}
-        return replace(self, **summed, images=tuple(sorted(images.items())))
+        summed = map(add, _counts(self), _counts(other))
+        return Usage(*summed, images=tuple(sorted(images.items())))
 
 
 COUNTS: tuple[str, ...] = tuple(f.name for f in fields(Usage) if f.name != "images")
+_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*COUNTS)
+"""All counts at once: a usage is made several times per request."""
