@@ -78,7 +78,9 @@ class Flight:
                 ending, self.exchange.status or None, reading, self._charged(reading, bound), self.tokens
             )
         else:
-            conclusion = Conclusion(Usage(), Source.NONE, FREE_STATUS[ending])
+            failed = ending is Ending.COMPLETE and self.exchange.status >= 400
+            status = Status.UPSTREAM_ERROR if failed else FREE_STATUS[ending]
+            conclusion = Conclusion(Usage(), Source.NONE, status)
         cost, cost_femtousd, source, flags = self._cost(conclusion, reading, bound)
         result = self._result(conclusion, reading, source, cost_femtousd, flags)
         return Charge(cost, source, conclusion.status, flags), result.to_json()

@@ -208,6 +208,13 @@ def test_errors_come_as_they_are_and_cost_nothing(hostile: HostileGateway, statu
     assert (row["credits_microcredits"], row["usage_source"], row["status"]) == (0, "none", "upstream_error")
 
 
+def test_an_error_on_a_free_route_is_recorded_as_one(hostile: HostileGateway) -> None:
+    hostile.said.say(reply_of(b"{}", status="404 Not Found"))
+    reply = hostile.exchange(request("/said/v1/moderations", b'{"input": "x"}', key=hostile.key))
+    row = row_of(hostile, reply)
+    assert (reply.status, row["status"], row["usage_source"]) == (404, "upstream_error", "none")
+
+
 @pytest.mark.parametrize(
     "said",
     [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\n\r\n",
