@@ -89,7 +89,7 @@ class Usage:
         for name, count in other.images:
             images[name] = images.get(name, 0) + count
         summed = map(add, _counts(self), _counts(other))
-        return Usage(*summed, images=tuple(sorted(images.items())))
+        return Usage(**dict(zip(COUNTS, summed, strict=True)), images=tuple(sorted(images.items())))
 
 
 COUNTS: tuple[str, ...] = tuple(f.name for f in fields(Usage) if f.name != "images")
