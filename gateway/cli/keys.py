@@ -67,6 +67,13 @@ async def _create(options: argparse.Namespace) -> int:
     async with open_stores(options.config) as stores:
         issued = await _issuer(stores).create(new, actor=actor())
     print(f"{issued.listed.record.key_id}: keep this key, it is not shown again", file=sys.stderr)
+    limits = stores.settings.limits
+    if all(org.id != options.org for org in load_limits(limits).orgs):
+        print(
+            f"warning: {limits} has no organisation {options.org!r}; what this key spends is bounded only by "
+            "limits set with `tollgate limits set`",
+            file=sys.stderr,
+        )
     print(issued.key)
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import TOLLGATE, GatewayProcess
 
 
 def call(gateway: GatewayProcess, key: str) -> tuple[int, dict[str, str]]:
@@ -180,3 +181,23 @@ def test_a_quote_that_comes_in_pieces_is_read_to_its_end(gateway: GatewayProcess
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert json.load(answer)["model"] == "gpt-4o-mini"
         assert answer.headers["x-tollgate-request-id"]
+
+
+def test_a_key_of_an_organisation_that_nothing_limits_is_warned_of(gateway: GatewayProcess) -> None:
+    def warned(org: str) -> bool:
+        words = [
+            str(TOLLGATE),
+            "keys",
+            "create",
+            "--config",
+            str(gateway.config),
+            "--name",
+            "x",
+            "--org",
+            org,
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+        return "warning" in done.stderr
+
+    assert warned("acmee")
+    assert not warned("acme")
