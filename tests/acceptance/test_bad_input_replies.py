@@ -96,7 +96,7 @@ def test_header_bytes_that_are_not_utf_8_come_through(hostile: HostileGateway, s
 def test_keys_stay_on_their_own_side(hostile: HostileGateway) -> None:
     for name, api in (("said", OPENAI), ("saida", ANTHROPIC), ("saidg", GEMINI)):
         hostile.said.say(reply_of(b"{}"))
-        path = f"/{name}{api.path}?key={hostile.key}&alt=json&x=%20y"
+        path = f"/{name}{api.path}?key={hostile.key}&alt=json&fields=id&x=%20y&%24fields=id&%66ields=id"
         everywhere = {
             "x-api-key": hostile.key,
             "x-goog-api-key": hostile.key,
