@@ -37,6 +37,7 @@ from gateway.metrics import Metrics
 from gateway.providers.registry import DIALECTS
 from gateway.proxy.admission import Admissions
 from gateway.proxy.handler import Proxy
+from gateway.proxy.in_flight import InFlight
 from gateway.proxy.provider import Providers
 from gateway.proxy.server import Server
 from gateway.reload import LiveConfig, Loaded
@@ -49,6 +50,8 @@ log = logging.getLogger("tollgate")
 
 START_WAIT_S = 30.0
 """How long a starting gateway waits for Redis before it gives up, so that both may be started at once."""
+HAND_OVER_S = 10.0
+"""How long cancelled calls may take to hand their holds over or to give them back: two tries of the store."""
 
 
 class Gateway:
@@ -86,6 +89,7 @@ class Gateway:
         self.proxy: Proxy
         self._reaped_told = 0
         self._runner: web.ServerRunner | None = None
+        self._in_flight = InFlight()
         self.port = settings.server.port
 
     # ---------------------------------------------------------------- life
@@ -109,10 +113,14 @@ class Gateway:
         log.info("listening", extra={"host": self.settings.server.host, "port": self.port})
 
     async def stop(self) -> None:
-        """Stop accepting, let calls in flight end, settle what is left, flush, close."""
+        """Stop accepting, let calls in flight end within the drain time, settle what is left, flush, close."""
+        loop = asyncio.get_running_loop()
+        drained_s = loop.time() + self.settings.server.drain_timeout_s
         if self._runner is not None:
             await self._runner.cleanup()
-            await self.proxy.afterlife.close(self.settings.server.drain_timeout_s)
+            # Calls cancelled just now have yet to hand over what they hold.
+            await self._in_flight.over(HAND_OVER_S)
+            await self.proxy.afterlife.close(max(0.0, drained_s - loop.time()))
             self.providers.close()
         await self.config.stop()
         await self.keyring.stop()
@@ -145,13 +153,16 @@ class Gateway:
         proxy_handle, own_handle = self.proxy.handle, router.handle
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await (own_handle(request) if is_own(request.path) else proxy_handle(request))
+            with self._in_flight:
+                return await (own_handle(request) if is_own(request.path) else proxy_handle(request))
 
         self._server = Server(handle, fallback, settings.server)
 
     async def _listen(self) -> None:
         server = self.settings.server
-        runner = web.ServerRunner(self._server, shutdown_timeout=server.drain_timeout_s)
+        # aiohttp waits for a handler this long before it says that it should end, and as long again before it
+        # cancels it; 0 would mean for ever.
+        runner = web.ServerRunner(self._server, shutdown_timeout=max(0.01, server.drain_timeout_s / 2))
         await runner.setup()
         site = web.TCPSite(
             runner, server.host, server.port, reuse_port=server.workers > 1 or None, backlog=1024

@@ -14,6 +14,8 @@ from tests.support.servers import TestPostgres, free_port
 from tests.support.simulator import SimulatorProcess, new_label
 
 HOLD_TTL_S = 2
+DRAIN_S = 5
+STALL_S = 1.5
 IMPATIENCE_S = 0.5
 
 
@@ -35,6 +37,7 @@ def running(
     impatient = {"first_byte_s": IMPATIENCE_S, "idle_s": IMPATIENCE_S, "connect_s": IMPATIENCE_S}
     settings = {
         "budgets": {"hold_ttl_s": HOLD_TTL_S},
+        "server": {"drain_timeout_s": DRAIN_S, "client_stall_timeout_s": STALL_S},
         "providers": {
             "impatient": {
                 "kind": "openai",

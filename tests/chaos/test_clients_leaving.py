@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,3 +131,24 @@ async def test_clients_that_leave_at_the_very_start_leave_no_hold(fleet: Fleet, 
     entries = {entry["label"]: entry for entry in fleet.simulator.requests(at_least=0)}
     assert rows.keys() >= {label for label, entry in entries.items() if entry["count"]}
     await until(lambda: fleet.counter()[1] == 0, "something is held for a client that left")
+
+
+async def test_a_client_that_stops_reading_is_given_up_and_charged(fleet: Fleet, conversation: str) -> None:
+    """It neither reads nor leaves, so nothing but the time-out tells; meanwhile the provider is held back."""
+    knobs = {"output_tokens": 40, "tokens_per_event": 1, "pad_bytes": 32_000_000}
+    request = Request("openai", True, 100, knobs, conversation=conversation)
+    lines = [
+        f"POST {request.path} HTTP/1.1",
+        "host: gateway",
+        f"content-length: {len(request.body)}",
+        *(f"{name}: {value}" for name, value in request.headers.items()),
+    ]
+    host, port = fleet.bases[0].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + request.body)
+        await until(lambda: bool(fleet.held_requests()), "nothing is held")
+        await until(lambda: not fleet.held_requests(), "the call goes on for a client that does not read")
+    rows = await rows_by_label(fleet, conversation)
+    assert rows[request.label]["status"] == "client_gone"
+    (entry,) = fleet.simulator.requests(request.label)
+    assert entry["outcome"] == "client_closed"

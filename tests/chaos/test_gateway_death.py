@@ -7,13 +7,17 @@ import itertools
 
 import pytest
 
-from tests.chaos.conftest import HOLD_TTL_S
+from tests.chaos.conftest import DRAIN_S, HOLD_TTL_S
 from tests.support.fleet import Fleet, cost_of, until
 from tests.support.load import DIALECTS, Request, new_session, send, send_all
 
 IN_FLIGHT = 30
 REAP_S_MAX = HOLD_TTL_S * 2 + 2
 """The deadline, a round of the reaper (a quarter of it), and a slow machine."""
+
+
+STOP_S_MAX = 4
+"""What a stop may take beyond the drain: settling, flushing, a slow machine."""
 
 
 def lasting(
@@ -110,3 +114,49 @@ async def test_sigterm_lets_streams_end_and_loses_no_row(fleet: Fleet, conversat
     assert exit_code == 0
     assert '"level":"error"' not in log
     assert "Traceback" not in log
+
+
+@pytest.mark.slow
+async def test_sigterm_waits_for_calls_that_are_drained_for_clients_that_left(
+    fleet: Fleet, conversation: str
+) -> None:
+    gateway = fleet.gateways[2]
+    knobs = {"first_byte_ms": 2000, "output_tokens": 70}
+    requests = [Request(dialect, False, 300, knobs, conversation=conversation) for dialect in DIALECTS]
+    async with new_session() as session, asyncio.TaskGroup() as group:
+        for request in requests:
+            group.create_task(send(session, gateway.base, request, leave_after_s=0.5))
+        await all_forwarded(fleet, requests)
+    assert await asyncio.to_thread(gateway.stop) == 0
+    gateway.start()
+    await fleet.quiet()
+    entries = {entry["label"]: entry for entry in fleet.simulator.requests()}
+    rows = fleet.rows(conversation).values()
+    assert {row["end_user"] for row in rows} == entries.keys()
+    for row in rows:
+        assert (row["status"], row["usage_source"]) == ("client_gone", "provider")
+        assert row["credits_microcredits"] == cost_of(entries[row["end_user"]])
+
+
+@pytest.mark.slow
+async def test_sigterm_ends_what_outlasts_the_drain_and_charges_it(fleet: Fleet, conversation: str) -> None:
+    gateway = fleet.gateways[2]
+    requests = lasting(conversation, 12, first_byte_ms=60_000, chunk_ms=300)
+    loop = asyncio.get_running_loop()
+    async with new_session() as session, asyncio.TaskGroup() as group:
+        calls = [group.create_task(send(session, gateway.base, request)) for request in requests]
+        await all_forwarded(fleet, requests)
+        held = fleet.held_requests()
+        began_s = loop.time()
+        assert await asyncio.to_thread(gateway.stop) == 0
+        took_s = loop.time() - began_s
+    gateway.start()
+    assert took_s < DRAIN_S + STOP_S_MAX
+    assert not any(call.result().ok for call in calls)
+    await fleet.quiet()
+    rows = fleet.rows(conversation)
+    assert rows.keys() == held.keys()
+    for request_id, row in rows.items():
+        assert row["status"] in ("client_gone", "cut", "upstream_error"), "left to the reaper"
+        assert 0 < row["credits_microcredits"] <= held[request_id]
+        assert row["streamed"] == (row["usage_source"] != "bound")
