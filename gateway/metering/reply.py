@@ -143,14 +143,18 @@ def _framing(first: int) -> Document | JsonArrayScanner | SseScanner:
     return SseScanner()
 
 
+COUNT_MAX = 10**15
+"""A thousand million times the largest context; what is said to be more could not be written to a row."""
+
+
 def count(value: object) -> int:
     """A token count as providers send it: an integer, rarely a whole float; anything else is 0."""
     if isinstance(value, bool):
         return 0
     if isinstance(value, int):
-        return max(0, value)
+        return min(max(0, value), COUNT_MAX)
     if isinstance(value, float) and value > 0 and value == value and value != float("inf"):
-        return int(-(-value // 1))
+        return int(min(-(-value // 1), COUNT_MAX))
     return 0
 
 

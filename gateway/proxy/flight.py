@@ -15,6 +15,7 @@ from gateway.providers.base import Call
 from gateway.proxy.estimate import Estimate, PriceOf
 from gateway.proxy.exchange import End, Exchange
 from gateway.proxy.provider import Provider
+from gateway.settings.limits import MICROCREDITS_MAX
 from pricing.errors import PricingError
 from pricing.usage import COUNTS, Usage
 
@@ -88,7 +89,8 @@ class Flight:
     def _charged(self, reading: Reading, bound: Usage) -> Charged:
         uncounted = reading.usage is None and 200 <= self.exchange.status < 300
         texts = self.call.prompt_texts() if uncounted and self.call.prompt_texts is not None else ()
-        return Charged(self.call.model, self.call.streamed, bound, texts, self.call.hidden_output)
+        hidden = self.call.hidden_output or self.exchange.decoder_failed
+        return Charged(self.call.model, self.call.streamed, bound, texts, hidden)
 
     # ---------------------------------------------------------------- money
 
@@ -109,7 +111,7 @@ class Flight:
             flags.append("reported_cost")
         else:
             cost_femtousd, gaps = self._priced(conclusion, reading)
-        cost = exchange.microcredits(cost_femtousd)
+        cost = min(exchange.microcredits(cost_femtousd), MICROCREDITS_MAX)  # more cannot be counted
         if gaps:
             # Part of it has no price: never less than what was held for it.
             source, cost = Source.BOUND, max(cost, held)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gateway.metering.conclusion import Ending
+from gateway.settings.limits import MICROCREDITS_MAX
 from tests.unit.proxy.flying import APIS, Hangar, on_the_wire
 
 
@@ -24,3 +25,26 @@ async def test_a_client_that_leaves_while_its_call_is_settled_leaves_one_event(t
     charge = await flight.settle(Ending.CLIENT_GONE)
     assert [event.cost for event in hangar.holds.events] == [charge.microcredits]
     assert charge.source == "provider"
+
+
+@pytest.mark.parametrize("tokens", ["100000000000000000", "18446744073709551616", "1e30"])
+async def test_usage_beyond_all_counting_is_charged_all_that_can_be_counted(tokens: str) -> None:
+    hangar = Hangar(APIS[0])
+    flight, connection = await hangar.flight()
+    usage = b'{"model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":%b}}'
+    body = b"data: " + usage % tokens.encode() + b"\n\ndata: [DONE]\n\n"
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    charge = await flight.settle(Ending.COMPLETE)
+    assert charge.microcredits == MICROCREDITS_MAX
+    assert "overrun" in charge.flags
+    assert [event.cost for event in hangar.holds.events] == [MICROCREDITS_MAX]
+
+
+async def test_a_stream_in_an_encoding_that_cannot_be_read_costs_its_bound() -> None:
+    hangar = Hangar(APIS[0])
+    flight, connection = await hangar.flight()
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: lzma\r\ncontent-length: 4\r\n\r\n\x00\x01\x02\x03"
+    )
+    charge = await flight.settle(Ending.COMPLETE)
+    assert (charge.source, charge.microcredits) == ("bound", flight.hold.grant.amount)
