@@ -76,6 +76,11 @@ class Holding:
         """Somebody else will settle: leave the hold open when the ``async with`` ends."""
         self._handed_over = True
 
+    def give_up(self) -> None:
+        """Who took it over will not settle it after all: end it at what it holds as soon as the store can."""
+        if self.state is State.HELD:
+            self._registry.resolve_later(self)
+
     async def settle(self, cost: int, result: bytes) -> Settled:
         """Replace the hold by ``cost`` microcredits and record the usage event.
 

@@ -70,6 +70,7 @@ class Afterlife:
         flight = self._tasks.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a call could not be finished", exc_info=error, extra={"request_id": flight.request_id})
+            flight.hold.give_up()
 
     async def _see_out(self, flight: Flight) -> None:
         exchange = flight.exchange

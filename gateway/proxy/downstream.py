@@ -48,10 +48,16 @@ class ClientStream:
     async def start(
         cls, request: web.BaseRequest, response: web.StreamResponse, stall_timeout_s: float
     ) -> ClientStream:
-        """Send the head of ``response``. The caller has chosen chunked framing or set a content-length."""
-        writer = await response.prepare(request)
-        assert writer is not None
-        writer.send_headers()
+        """Send the head of ``response``. The caller has chosen chunked framing or set a content-length.
+
+        Raises `ClientGone`.
+        """
+        try:
+            writer = await response.prepare(request)
+            assert writer is not None
+            writer.send_headers()
+        except ConnectionError as error:
+            raise ClientGone from error
         return cls(request, response, writer, stall_timeout_s)
 
     def write(self, data: bytes) -> None:

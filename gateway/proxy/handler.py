@@ -124,6 +124,9 @@ class Proxy:
                 hold.hand_over()
                 self.afterlife.client_left(flight)
                 raise
+            except BaseException:
+                flight.exchange.stop()  # nobody reads it any more; the hold ends at what it holds
+                raise
             finally:
                 if flight.exchange.status == 429:
                     target.provider.keys.rest(flight.api_key, flight.exchange.header(b"retry-after"))

@@ -141,7 +141,8 @@ class Hangar:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.holds = MemoryHolds(Directory({"acme": OrgRules("acme")}))
-        self._holdings = Holdings(self.holds, Keeper(self.holds, hold_ttl_s=60))
+        self.keeper = Keeper(self.holds, hold_ttl_s=60)
+        self._holdings = Holdings(self.holds, self.keeper)
         settings = ProviderSettings(kind=api.kind, base_url="http://provider.test")
         self._pool = UpstreamPool(settings)
         clock = asyncio.get_running_loop().time
