@@ -35,13 +35,19 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What aiohttp calls when it cannot parse a request (400), or when a handler raised (500)."""
+        """What aiohttp calls when it cannot parse a request (400), or when a handler raised (500).
+
+        Raises ConnectionError, which ends the connection, when a reply was begun: a second one would be read as
+        part of it.
+        """
         error: TollgateError
         if status == 400:
             error = BadRequest(_reason(message))
         else:
             log.error("unhandled error", exc_info=exc)
             error = TollgateError()
+        if request.writer.output_size > 0:
+            raise ConnectionError("A reply was begun already.")
         return _closing(refusal(error, self.dialect, "none"))
 
 
