@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from gateway.budgets.directory import check_allow_lists
 from gateway.budgets.holding import Holding, Holdings
 from gateway.budgets.model import Ask, Subject
-from gateway.errors import BudgetContended, BudgetExceeded, UnpricedModel
+from gateway.errors import BadRequest, BudgetContended, BudgetExceeded, UnpricedModel
 from gateway.identity.keys import KeyRecord
 from gateway.ledger.event import Admission
 from gateway.metering.tokens import MESSAGE_TOKENS, TokenCounter, exactly_known
@@ -18,6 +18,7 @@ from gateway.proxy.estimate import Estimate, PriceOf, estimate, free_estimate
 from gateway.proxy.intake import attribution
 from gateway.proxy.provider import Provider
 from gateway.reload import Loaded
+from gateway.settings.limits import MICROCREDITS_MAX
 from pricing.book import PriceBook
 from pricing.errors import PricingError
 from pricing.price import Price
@@ -69,6 +70,11 @@ class Admissions:
             if call.route.metered
             else free_estimate(book.exchange)
         )
+        if bounded.bound > MICROCREDITS_MAX:
+            raise BadRequest(
+                "This request could cost more than any budget can hold. Lower its output cap, its number of "
+                "choices, or how often its tools may be used."
+            )
         said = attribution(headers)
         admission = Admission(
             request_id=request_id,

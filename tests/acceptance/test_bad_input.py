@@ -295,6 +295,12 @@ def test_a_model_that_is_no_name(untouched: HostileGateway, model: Any) -> None:
     assert error["param"] == "model"
 
 
+def test_a_request_that_could_cost_more_than_can_be_counted(untouched: HostileGateway) -> None:
+    tools = [{"type": "web_search_20250305", "name": f"w{n}", "max_uses": 1000} for n in range(20_000)]
+    reply = untouched.exchange(ANTHROPIC.call(untouched.key, tools=tools))
+    assert "more than any budget" in ANTHROPIC.assert_refused(reply, 400, "invalid_request")["message"]
+
+
 # ------------------------------------------------------------------ attribution
 
 
