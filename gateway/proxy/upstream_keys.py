@@ -61,7 +61,8 @@ class UpstreamKeys:
             wish_s = float(retry_after) if retry_after is not None else REST_S_DEFAULT
         except ValueError:
             wish_s = REST_S_DEFAULT
-        until = self._clock() + min(max(wish_s, 0.0), REST_S_MAX)
+        # In this order: of a wish that is not a number max() makes 0.
+        until = self._clock() + max(0.0, min(wish_s, REST_S_MAX))
         for slots in (self._shared, *self._of_org.values()):
             for slot in slots:
                 if slot.key == key:

@@ -81,3 +81,11 @@ def test_an_org_with_keys_of_its_own_uses_those_only() -> None:
 def test_an_org_gets_no_key_meant_for_another() -> None:
     keys = UpstreamKeys([key("own", 1, "acme")], Clock())
     assert keys.choose("other") is None
+
+
+def test_a_retry_after_that_is_not_a_number_puts_no_key_to_rest_for_ever() -> None:
+    clock = Clock()
+    keys = UpstreamKeys([key("a"), key("b")], clock)
+    keys.rest("a", b"nan")
+    clock.now_s += REST_S_MAX
+    assert chosen(keys, 10) == {"a": 5, "b": 5}
