@@ -21,11 +21,9 @@ STRIPPED_HEADERS = frozenset(
 """Request headers that are not forwarded, beside hop-by-hop ones and our own ``x-tollgate-*``."""
 
 STRIPPED_QUERY = frozenset(
-    {"key", "access_token", "oauth_token", "quotaUser", "userProject", "$httpMethod", "$httpHeaders", "fields",
-     "$fields"}
-)  # fmt: skip
-"""Query parameters that are not forwarded: credentials, Google's ways to send headers in the query, and its way to
-leave members out of a reply, the usage too."""
+    {"key", "access_token", "oauth_token", "quotaUser", "userProject", "$httpMethod", "$httpHeaders"}
+)
+"""Query parameters that are not forwarded: credentials, and Google's ways to send headers in the query."""
 
 _HEADERS = ("x-api-key", "x-goog-api-key", "api-key")
 
