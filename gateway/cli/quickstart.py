@@ -53,6 +53,17 @@ PRICING = """\
 # Prices over the bundled catalogue. Changes are in force within two seconds.
 models:
   - {provider: "*", model: "sim-*", from: 2026-01-01, usd_per_mtok: {input: 3, cache_read: 0.3, output: 12}}
+  # Models that are billed by the image are in no catalogue: quality and size decide.
+  - provider: openai
+    model: dall-e-3
+    usd_per:
+      image standard 1024x1024: 0.04
+      image standard 1024x1792: 0.08
+      image standard 1792x1024: 0.08
+      image hd 1024x1024: 0.08
+      image hd 1024x1792: 0.12
+      image hd 1792x1024: 0.12
+  - {provider: openai, model: dall-e-2, usd_per: {image 256x256: 0.016, image 512x512: 0.018, image 1024x1024: 0.02}}
 """
 
 

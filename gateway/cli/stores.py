@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,4 +46,7 @@ async def open_stores(config: Path) -> AsyncIterator[Stores]:
 
 def actor() -> str:
     """Who does this, for the audit log."""
-    return f"cli:{getuser()}"
+    try:
+        return f"cli:{getuser()}"
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"cli:uid-{os.getuid()}"

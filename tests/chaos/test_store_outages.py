@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -63,7 +64,8 @@ class Load:
             outcome = await send(session, base, request)
             self.seen.append(outcome)
             if outcome.status == 503:
-                await asyncio.sleep(IMPATIENT_RETRY_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), IMPATIENT_RETRY_S)
 
 
 def assert_all_charged(fleet: Fleet, seen: list[Outcome], conversation: str) -> None:
