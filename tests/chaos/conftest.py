@@ -19,7 +19,7 @@ STALL_S = 1.5
 IMPATIENCE_S = 0.5
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chaos_postgres() -> Iterator[TestPostgres]:
     """A Postgres that may be killed."""
     with tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as directory:
@@ -29,7 +29,7 @@ def chaos_postgres() -> Iterator[TestPostgres]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(
     server_directory: Path, chaos_postgres: TestPostgres, simulator_process: SimulatorProcess
 ) -> Iterator[Fleet]:
