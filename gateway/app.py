@@ -88,6 +88,8 @@ class Gateway:
         self.providers: Providers
         self.proxy: Proxy
         self._reaped_told = 0
+        self._key_changes: dict[tuple[str, str], Callable[[str, str], Awaitable[None]]] = {}
+        """What Redis has not been told yet of keys that came into or went out of limits.yaml."""
         self._runner: web.ServerRunner | None = None
         self._in_flight = InFlight()
         self.port = settings.server.port
@@ -174,11 +176,14 @@ class Gateway:
     async def _apply(self, loaded: Loaded) -> None:
         """Put a version of the files in force, here and (by Redis) everywhere."""
         change = self.keyring.declare(file_keys(loaded.limits))
-        await self.holds.set_directory(loaded.directory)
         for record in change.removed:
-            await self.holds.revoke(record.org_id, record.key_id)
+            self._key_changes[record.org_id, record.key_id] = self.holds.revoke
         for record in change.added:
-            await self.holds.reinstate(record.org_id, record.key_id)
+            self._key_changes[record.org_id, record.key_id] = self.holds.reinstate
+        await self.holds.set_directory(loaded.directory)
+        for (org, key), tell in list(self._key_changes.items()):
+            await tell(org, key)
+            del self._key_changes[org, key]  # only now: a store that was down is told at the next try
 
     async def _reconcile(self) -> Report:
         return await reconcile(

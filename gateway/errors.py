@@ -105,6 +105,13 @@ class UnsupportedEncoding(BadRequest):
     code = "unsupported_content_encoding"
 
 
+class UnsupportedMediaType(BadRequest):
+    """The body must be JSON in UTF-8: send `content-type: application/json`."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
 class RequestTimeout(BadRequest):
     """The request did not arrive within the time allowed."""
 

@@ -26,7 +26,7 @@ from gateway.proxy.downstream import ClientGone
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.flight import Charge, Flight
 from gateway.proxy.forward import request_head
-from gateway.proxy.intake import OFF_LOOP_BYTES, check_head, read_body
+from gateway.proxy.intake import OFF_LOOP_BYTES, check_head, read_body, require_json
 from gateway.proxy.provider import Provider, Providers
 from gateway.proxy.refusal import refusal
 from gateway.proxy.reply import Replies
@@ -105,6 +105,8 @@ class Proxy:
         self, request: web.BaseRequest, target: Target, key: KeyRecord, request_id: str, arrived_s: float
     ) -> web.StreamResponse:
         """One understood request, from its body to its settlement."""
+        if target.route.metered:
+            require_json(request.headers.get("content-type"))
         body = await read_body(request, self._settings.body_bytes_max, self._settings.body_timeout_s)
         if body and request.method != "POST":
             # Servers that take no body here would read it as the next request.

@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout
+from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout, UnsupportedMediaType
 from gateway.providers.credentials import STRIPPED_HEADERS, STRIPPED_QUERY
 from gateway.proxy.decoding import decode_body
 
@@ -91,6 +91,18 @@ def _ask_for_body(request: web.BaseRequest) -> None:
     transport = request.transport
     if transport is not None and not request.content.at_eof():
         transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def require_json(content_type: str | None) -> None:
+    """Raises `UnsupportedMediaType` for a body that a provider might not read as the JSON that was checked here."""
+    if not content_type:
+        return
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    charsets = [part.partition("=")[2].strip('" ') for part in parameters if part.startswith("charset")]
+    if (kind != "application/json" and not kind.endswith("+json")) or any(
+        charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets
+    ):
+        raise UnsupportedMediaType(param="content-type")
 
 
 def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:

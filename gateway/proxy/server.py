@@ -27,6 +27,28 @@ class Connection(web.RequestHandler):
     """One client connection."""
 
     dialect: Dialect
+    stall_timeout_s: float
+    _stall: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The client does not read what it is sent: it has so long to go on, whatever kind of reply this is."""
+        super().pause_writing()
+        if self.transport is not None:
+            loop = asyncio.get_running_loop()
+            self._stall = loop.call_later(self.stall_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._end_stall()
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._end_stall()
+        super().connection_lost(exc)
+
+    def _end_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def handle_error(
         self,
@@ -72,6 +94,7 @@ class Server(web.Server):
             max_headers=HEADERS_MAX,
         )
         connection.dialect = self._dialect
+        connection.stall_timeout_s = self._settings.client_stall_timeout_s
         return connection
 
 

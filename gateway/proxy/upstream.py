@@ -50,7 +50,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One TCP (or TLS) connection. `send` starts an exchange; its sink hears of everything that follows."""
 
     __slots__ = (
-        "_body_parts", "_closed", "_head_bytes", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser",
+        "_body_parts", "_closed", "_head_bytes", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser", "_paused",
         "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "idle_since", "transport",
     )  # fmt: skip
 
@@ -64,6 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._body_parts: list[bytes] = []
         self._until_close = False
         self._closed = False
+        self._paused = False
         self._writable: asyncio.Future[None] | None = None
         self._written = False
         self._last_read_at = 0.0
@@ -102,10 +103,12 @@ class UpstreamConnection(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Let TCP hold the provider back while the client is slow."""
         if self.transport is not None and not self._closed:
+            self._paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self.transport is not None and not self._closed:
+            self._paused = False
             self._last_read_at = self._loop.time()
             self.transport.resume_reading()
 
@@ -243,6 +246,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._timer = None
         if self._sink is None:
             return
+        if self._paused:  # the silence is ours: the client is slow
+            self._last_read_at = self._loop.time()
         left_s = self._last_read_at + self._idle_s - self._loop.time()
         if left_s <= 0:
             self._fail(UpstreamTimeout(f"The provider was silent for {self._idle_s:g} s."))

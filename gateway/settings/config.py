@@ -120,8 +120,10 @@ class ProviderSettings(_Section):
     catalogue: str | None = None
     """Whose prices apply when ``kind`` only says which dialect is spoken."""
     connections_max: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    keepalive_s: Annotated[float, Field(ge=0)] = 15.0
-    """An idle connection older than this is not used again: shorter than common load balancers' limits."""
+    keepalive_s: Annotated[float, Field(ge=0)] = 4.0
+    """An idle connection older than this is not used again. A request written into one that the provider has just
+    closed is charged in full, since nobody can know whether it was acted upon; the shortest limit that common
+    servers have (uvicorn's, node's) is 5 s."""
     ca_file: Path | None = None
     timeouts: TimeoutSettings = TimeoutSettings()
 
