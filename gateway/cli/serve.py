@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from gateway.settings.config import Settings, load_settings
 
 log = logging.getLogger("tollgate")
 
+ORPHAN_S = 1.0
+"""How soon a worker notices that its supervisor was killed."""
 RESTART_S = 1.0
 """A worker that died is started again after this long, so that one that cannot start does not spin."""
 
@@ -44,12 +46,12 @@ def _serve(options: argparse.Namespace) -> int:
     set_up_logging(settings.log_level)
     if settings.server.workers > 1 and not options.worker:
         return _supervise(settings, options.config)
-    run_gateway(settings)
+    run_gateway(settings, parent=os.getppid() if options.worker else None)
     return 0
 
 
-def run_gateway(settings: Settings, on_ready: Callable[[Gateway], None] = lambda gateway: None) -> None:
-    """Run until SIGTERM or SIGINT, then stop cleanly."""
+def run_gateway(settings: Settings, *, parent: int | None = None) -> None:
+    """Run until SIGTERM or SIGINT, or until the process ``parent`` is gone; then stop cleanly."""
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -60,8 +62,9 @@ def run_gateway(settings: Settings, on_ready: Callable[[Gateway], None] = lambda
         gateway = Gateway(settings)
         try:
             await gateway.start()
-            on_ready(gateway)
-            await stop.wait()
+            while not stop.is_set() and parent in (None, os.getppid()):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), None if parent is None else ORPHAN_S)
         finally:
             await gateway.stop()
 

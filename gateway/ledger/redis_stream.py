@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
@@ -22,6 +23,11 @@ DONE_MARKER_S = 24 * 3600
 """How long it is remembered that a request was settled, once its row is committed: a retry of the settle may
 come
 that late (a gateway cut off from Redis gives up long before)."""
+
+
+ACKNOWLEDGED_AT_ONCE = 1000
+"""Redis's Lua unpacks at most some 8,000 arguments."""
+_ACKNOWLEDGE = files("gateway.ledger").joinpath("acknowledge_1.lua").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +104,16 @@ class UsageStream:
         return self._entries(reply[1])
 
     async def acknowledge(self, entries: Sequence[Entry]) -> None:
-        """Their rows are committed: drop them, and let their requests' markers expire. All or nothing."""
-        if not entries:
-            return
-        ids = [entry.entry_id for entry in entries]
-        with _mapped():
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.execute_command("XACK", self.name, GROUP, *ids)
-                pipe.execute_command("XDEL", self.name, *ids)
-                for entry in entries:
-                    request_id = entry.fields.get(b"id", b"").decode("utf-8", "replace")
-                    pipe.execute_command("EXPIRE", self._keys.done_marker(request_id), DONE_MARKER_S)
-                await pipe.execute()
+        """Their rows are committed: drop them, and let their requests' markers expire. Safe to repeat."""
+        for start in range(0, len(entries), ACKNOWLEDGED_AT_ONCE):
+            batch = entries[start : start + ACKNOWLEDGED_AT_ONCE]
+            request_ids = [entry.fields.get(b"id", b"").decode("utf-8", "replace") for entry in batch]
+            keys = (self.name, *map(self._keys.done_marker, request_ids))
+            ids = [entry.entry_id for entry in batch]
+            with _mapped():
+                await self._client.execute_command(
+                    "EVAL", _ACKNOWLEDGE, len(keys), *keys, GROUP, DONE_MARKER_S, *ids
+                )
 
     async def length(self) -> int:
         """Entries whose rows are not yet known to be committed."""

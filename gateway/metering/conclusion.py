@@ -133,7 +133,9 @@ def _usage(
     ending: Ending, status_code: int | None, reading: Reading, charged: Charged, counter: TokenCounter
 ) -> tuple[Usage, Source]:
     if reading.usage is not None and not reading.input_only:
-        return reading.usage, Source.COUNTED if reading.counted else Source.PROVIDER
+        # What a stream that was cut had reported by then is not what the provider says it came to.
+        final = ending is Ending.COMPLETE or reading.complete
+        return reading.usage, Source.PROVIDER if final and not reading.counted else Source.COUNTED
     if status_code is None:
         return charged.bound, Source.BOUND
     if not 200 <= status_code < 300:

@@ -93,12 +93,12 @@ class Proxy:
             route_name = route.name
             response = await self._run(request, Target(provider, route, path), key, request_id, arrived_s)
         except TollgateError as error:
-            self._metrics.refusals.labels(error.code).inc()
+            self._metrics.of(self._metrics.refusals, error.code).inc()
             log.info(
                 "refused", extra={"request_id": request_id, "code": error.code, "provider": provider_name}
             )
             response = refusal(error, dialect, request_id)
-        self._metrics.requests.labels(provider_name, route_name, str(response.status)).inc()
+        self._metrics.of(self._metrics.requests, provider_name, route_name, str(response.status)).inc()
         return response
 
     async def _run(
@@ -197,15 +197,15 @@ class Proxy:
     def _count(self, flight: Flight, charge: Charge) -> None:
         metrics = self._metrics
         name = flight.provider.name
-        metrics.settles.labels(charge.source, charge.status).inc()
-        metrics.credits.labels(name).inc(charge.microcredits)
+        metrics.of(metrics.settles, charge.source, charge.status).inc()
+        metrics.of(metrics.credits, name).inc(charge.microcredits)
         for flag in charge.flags:
-            metrics.flagged.labels(flag).inc()
+            metrics.of(metrics.flagged, flag).inc()
         exchange = flight.exchange
         if exchange.head_seen:
-            metrics.first_byte.labels(name).observe(max(0.0, exchange.first_byte_at - flight.sent_at_s))
+            metrics.of(metrics.first_byte, name).observe(max(0.0, exchange.first_byte_at - flight.sent_at_s))
         if exchange.ended_at:
-            metrics.upstream_latency.labels(name).observe(max(0.0, exchange.ended_at - flight.sent_at_s))
+            metrics.of(metrics.upstream_latency, name).observe(max(0.0, exchange.ended_at - flight.sent_at_s))
 
 
 async def _understood(target: Target, body: bytes, headers: Mapping[str, str]) -> Call:
