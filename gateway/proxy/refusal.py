@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiohttp import web
 
 from gateway.errors import TollgateError
 from gateway.providers.base import Dialect
+from pricing.money import format_credits
 
 REQUEST_ID = "x-tollgate-request-id"
 
@@ -22,6 +26,9 @@ def refusal(error: TollgateError, dialect: Dialect, request_id: str) -> web.Resp
         "request-id": request_id,
         "x-tollgate-error": error.code,
     }
+    remaining = _remaining(error.detail)
+    if remaining is not None:
+        headers["x-tollgate-remaining"] = format_credits(remaining)
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     elif error.status < 500:
@@ -32,3 +39,11 @@ def refusal(error: TollgateError, dialect: Dialect, request_id: str) -> web.Resp
         headers=headers,
         content_type="application/json",
     )
+
+
+def _remaining(detail: Mapping[str, Any]) -> int | None:
+    """Microcredits that the refusing limit or balance has left; None for other refusals."""
+    whole = detail.get("limit_microcredits", detail.get("granted_microcredits"))
+    if whole is None:
+        return None
+    return max(0, int(whole) - int(detail["settled_microcredits"]) - int(detail["held_microcredits"]))
