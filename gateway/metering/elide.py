@@ -6,8 +6,9 @@ are cut from the bytes before they are kept. What remains is valid JSON with sho
 
 from __future__ import annotations
 
-import re
 from collections import deque
+
+import regex as re  # the standard library's possessive groups are broken before Python 3.11.5
 
 ELIDE_ABOVE_BYTES = 1 << 20
 """Below this nothing is cut: text that a model writes stays whole (200,000 tokens are under 1 MB)."""
@@ -75,4 +76,5 @@ class Bulk:
 
 def elide(data: bytes) -> bytes:
     """``data`` without most of each run of base64 (from 512 characters) and of numbers (from 16)."""
-    return _NUMBER_RUN.sub(rb"\1", _BASE64_RUN.sub(rb"\1", data))
+    elided: bytes = _NUMBER_RUN.sub(rb"\1", _BASE64_RUN.sub(rb"\1", data))
+    return elided

@@ -13,13 +13,13 @@ inside a string stays one byte as long as none was spelled ``\\u0022``, which is
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
 
 import orjson
+import regex as re  # the standard library's possessive groups are broken before Python 3.11.5
 
 from gateway.errors import BadRequest
 from gateway.providers.lean import MARK, Lean, lean

@@ -9,10 +9,11 @@ at more than `WINDOW` bytes, except one `bytes.find` at memory speed, so other t
 from __future__ import annotations
 
 import codecs
-import re
 import secrets
 from bisect import bisect_right
 from dataclasses import dataclass, field
+
+import regex as re  # the standard library's possessive groups are broken before Python 3.11.5
 
 from gateway.errors import BadRequest, BodyTooLarge
 
