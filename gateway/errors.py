@@ -143,6 +143,28 @@ class NotFound(TollgateError):
     fault = Fault.CLIENT
 
 
+class MethodNotAllowed(TollgateError):
+    """This address does not take this method."""
+
+    status = 405
+    code = "method_not_allowed"
+    fault = Fault.CLIENT
+
+
+class Conflict(TollgateError):
+    """This is not possible as things stand."""
+
+    status = 409
+    code = "conflict"
+    fault = Fault.CLIENT
+
+
+class IdempotencyConflict(Conflict):
+    """This idempotency key was used before, for something else. Use a new key for a new request."""
+
+    code = "idempotency_key_reused"
+
+
 # ------------------------------------------------------------------ budgets
 
 
