@@ -20,7 +20,7 @@ from gateway.budgets.keyspace import partition_keys
 from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_books import RedisBooks
 from gateway.budgets.redis_holds import RedisHolds
-from gateway.errors import ConfigError, StoreUnavailable
+from gateway.errors import StoreUnavailable
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import file_keys
 from gateway.identity.postgres_keys import KeyTable
@@ -58,11 +58,6 @@ class Gateway:
     """One process. `start` and `stop` once each; ``port`` is what was bound (it may have been 0)."""
 
     def __init__(self, settings: Settings) -> None:
-        for name, provider in settings.providers.items():
-            if provider.kind not in DIALECTS:
-                raise ConfigError(
-                    f"providers.{name}.kind: {provider.kind!r} is not one of {', '.join(sorted(DIALECTS))}"
-                )
         self.settings = settings
         self.metrics = Metrics()
         self.gateway_id = f"{socket.gethostname()}-{os.getpid()}"

@@ -11,12 +11,15 @@ from typing import Protocol
 
 from gateway.budgets.directory import Directory, Managed
 from gateway.errors import ConfigError, StoreUnavailable
-from gateway.settings.config import Settings, read_yaml
-from gateway.settings.limits import LimitsFile, load_limits
+from gateway.settings.config import Settings
+from gateway.settings.document import read_document
+from gateway.settings.limits import LimitsFile, read_limits
+from gateway.settings.problems import Problems
 from pricing.book import PriceBook
 from pricing.bundled import BundledCatalogue
 from pricing.ceilings import Ceilings
 from pricing.errors import PricingError
+from pricing.file import PricingFile
 
 log = logging.getLogger("tollgate.config")
 
@@ -116,17 +119,32 @@ class LiveConfig:
         """Raises `ConfigError`. Stamps are taken before reading, so a change meanwhile is seen next time."""
         self._stamps = {path: _stamp(path) for path in (self._limits, self._pricing) if path is not None}
         stamp = self._stamps[self._limits]
-        limits = load_limits(self._limits)
+        problems = Problems()
+        limits, pricing = read_files(self._limits, self._pricing, problems)
+        problems.raise_any()
+        assert limits is not None
+        assert pricing is not None
         version = stamp[0] // 1_000_000 if stamp else 0
         directory = Directory.compile(limits, version).with_managed(self._managed)
-        document = read_yaml(self._pricing) if self._pricing is not None else None
-        try:
-            prices = PriceBook.parse(
-                document, limits.credit_usd, str(self._pricing or "pricing"), self._catalogue, self._ceilings
-            )
-        except PricingError as error:
-            raise ConfigError(str(error)) from error
+        prices = PriceBook(pricing, limits.credit_usd, self._catalogue, self._ceilings)
         return Loaded(limits, directory, prices)
+
+
+def read_files(
+    limits: Path | None, pricing: Path | None, problems: Problems
+) -> tuple[LimitsFile | None, PricingFile | None]:
+    """Both files, each None if anything is wrong with it; everything that is goes to ``problems``."""
+    read = read_limits(limits, problems) if limits is not None else None
+    if pricing is None:
+        return read, PricingFile()
+    document = read_document(pricing, problems)
+    if document is None or document.unset:
+        return read, None
+    try:
+        return read, PricingFile.parse(document.values, str(pricing))
+    except PricingError as error:
+        problems.take(str(error))
+        return read, None
 
 
 def _stamp(path: Path) -> Stamp | None:

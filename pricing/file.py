@@ -27,10 +27,11 @@ A tier name that means the standard price everywhere ("default", "auto") cannot 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -40,8 +41,9 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
-    model_validator,
+    field_validator,
 )
+from pydantic_core.core_schema import ValidationInfo
 
 from pricing.errors import BadPricing
 from pricing.images import KEY as IMAGE_KEY
@@ -144,7 +146,28 @@ class ContextTier(_Section):
     usd_per_mtok: TokenPrices
 
 
-class ServiceTier(_Section):
+class _Tiered(_Section):
+    """Token prices, and those of long contexts. Rules are of fields, not of the whole: they are told in the same run
+    as what is wrong with other fields."""
+
+    @field_validator("tiers", check_fields=False)
+    @classmethod
+    def _ascending(cls, tiers: tuple[ContextTier, ...], info: ValidationInfo) -> tuple[ContextTier, ...]:
+        thresholds = [tier.above for tier in tiers]
+        if thresholds != sorted(set(thresholds)):
+            raise BadPricing("tiers must ascend in `above`, each once")
+        if tiers and "usd_per_mtok" in info.data:
+            if info.data["usd_per_mtok"] is None:
+                raise BadPricing("tiers need usd_per_mtok in the same entry")
+            for tier in tiers:
+                if extra := set(tier.usd_per_mtok) - set(info.data["usd_per_mtok"]):
+                    raise BadPricing(
+                        f"tier above {tier.above} prices {', '.join(sorted(extra))}, the entry itself does not"
+                    )
+        return tiers
+
+
+class ServiceTier(_Tiered):
     """All token prices of one service tier, as ``usd_per_mtok`` of an entry states all of the standard
     one."""
 
@@ -152,7 +175,7 @@ class ServiceTier(_Section):
     tiers: tuple[ContextTier, ...] = ()
 
 
-class ModelEntry(_Section):
+class ModelEntry(_Tiered):
     provider: Name
     model: Name
     since_s: InstantS | None = Field(default=None, alias="from")
@@ -173,18 +196,22 @@ class ModelEntry(_Section):
     overhead_input_tokens: Count | None = None
     image_output_tokens: dict[Annotated[str, BeforeValidator(_image_key)], Count] | None = None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if standard := [name for name in self.service_tiers if not canonical(name)]:
+    @field_validator("service_tiers")
+    @classmethod
+    def _not_the_standard_tier(
+        cls, value: dict[str, Decimal | ServiceTier]
+    ) -> dict[str, Decimal | ServiceTier]:
+        if standard := [name for name in value if not canonical(name)]:
             raise BadPricing(f"service tier {standard[0]!r} is the standard one; price it with usd_per_mtok")
-        if self.tiers and self.usd_per_mtok is None:
-            raise BadPricing("tiers need usd_per_mtok in the same entry")
-        for tiers, base in _tier_lists(self):
-            _check_tiers(tiers, base)
-        units = [UNITS[name][0] for name in self.usd_per if name in UNITS]
+        return value
+
+    @field_validator("usd_per")
+    @classmethod
+    def _each_thing_once(cls, value: dict[str, Decimal]) -> dict[str, Decimal]:
+        units = [UNITS[name][0] for name in value if name in UNITS]
         if len(units) != len(set(units)):
             raise BadPricing("usd_per names the same thing in two units")
-        return self
+        return value
 
     @property
     def where(self) -> str:
@@ -195,23 +222,6 @@ class ModelEntry(_Section):
             else f" from {dt.datetime.fromtimestamp(self.since_s, dt.UTC):%Y-%m-%d}"
         )
         return f"{self.provider}/{self.model}{since}"
-
-
-def _tier_lists(entry: ModelEntry) -> list[tuple[tuple[ContextTier, ...], set[str]]]:
-    lists = [(entry.tiers, set(entry.usd_per_mtok or ()))]
-    priced = (tier for tier in entry.service_tiers.values() if isinstance(tier, ServiceTier))
-    return lists + [(tier.tiers, set(tier.usd_per_mtok)) for tier in priced]
-
-
-def _check_tiers(tiers: tuple[ContextTier, ...], base: set[str]) -> None:
-    thresholds = [tier.above for tier in tiers]
-    if thresholds != sorted(set(thresholds)):
-        raise BadPricing("tiers must ascend in `above`, each once")
-    for tier in tiers:
-        if extra := set(tier.usd_per_mtok) - base:
-            raise BadPricing(
-                f"tier above {tier.above} prices {', '.join(sorted(extra))}, the entry itself does not"
-            )
 
 
 class Ceiling(_Section):
@@ -235,26 +245,20 @@ class PricingFile(_Section):
     ] = Field(default_factory=dict)
     models: tuple[ModelEntry, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        seen: dict[tuple[str, str, int | None], int] = {}
-        for index, entry in enumerate(self.models):
-            key = (entry.provider.lower(), entry.model.lower(), entry.since_s)
-            if key in seen:
-                raise BadPricing(f"models[{index}] repeats models[{seen[key]}]: {entry.where}")
-            seen[key] = index
-        for name, target in self._pairs():
-            if "*" in name or "*" in target:
-                raise BadPricing(f"alias {name!r}: wildcards do not work here")
-            if any(target == other for other, _ in self._pairs()):
-                raise BadPricing(f"alias {name!r} points to {target!r}, which is an alias itself")
-        return self
-
-    def _pairs(self) -> list[tuple[str, str]]:
+    @field_validator("aliases")
+    @classmethod
+    def _no_alias_of_an_alias(cls, value: dict[str, str | dict[str, str]]) -> dict[str, str | dict[str, str]]:
         pairs: list[tuple[str, str]] = []
-        for name, target in self.aliases.items():
+        for name, target in value.items():
             pairs.extend([(name, target)] if isinstance(target, str) else target.items())
-        return pairs
+        names = {name for name, _ in pairs}
+        reasons = [f"alias {name!r}: wildcards do not work here" for name, to in pairs if "*" in name + to]
+        reasons += [
+            f"alias {name!r} points to {to!r}, which is an alias itself" for name, to in pairs if to in names
+        ]
+        if reasons:
+            raise BadPricing("\n".join(reasons))
+        return value
 
     def resolve_alias(self, provider: str, model: str) -> str:
         """The real name of a model; an alias at the provider goes before one for all."""
@@ -270,10 +274,29 @@ class PricingFile(_Section):
         error."""
         if data is not None and not isinstance(data, Mapping):
             raise BadPricing(f"{source}: must be a mapping, got {type(data).__name__}")
+        file, lines = None, []
         try:
-            return cls.model_validate(dict(data or {}))
+            file = cls.model_validate(dict(data or {}))
         except ValidationError as error:
-            raise BadPricing("\n".join(_explain(source, dict(item)) for item in error.errors())) from None
+            lines = [line for item in error.errors() for line in _explain(source, dict(item))]
+        lines += [f"{source}: {line}" for line in _repeated((data or {}).get("models"))]
+        if file is None or lines:
+            raise BadPricing("\n".join(lines))
+        return file
+
+
+def _repeated(models: object) -> Iterator[str]:
+    """Entries that say the same of the same, among those that are valid."""
+    seen: dict[tuple[str, str, int | None], int] = {}
+    for index, raw in enumerate(models if isinstance(models, list | tuple) else ()):
+        try:
+            entry = ModelEntry.model_validate(raw)
+        except ValidationError:
+            continue  # what is wrong with it is told elsewhere
+        key = (entry.provider.lower(), entry.model.lower(), entry.since_s)
+        if key in seen:
+            yield f"models[{index}] repeats models[{seen[key]}]: {entry.where}"
+        seen[key] = index
 
 
 def scale(factor: Decimal) -> tuple[int, int]:
@@ -281,7 +304,7 @@ def scale(factor: Decimal) -> tuple[int, int]:
     return Fraction(factor).as_integer_ratio()
 
 
-def _explain(source: str, error: Mapping[str, Any]) -> str:
+def _explain(source: str, error: Mapping[str, Any]) -> list[str]:
     path = ""
     for part in error["loc"]:
         if isinstance(part, int):
@@ -290,7 +313,18 @@ def _explain(source: str, error: Mapping[str, Any]) -> str:
             path += f".{part}" if path else part
     reason = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        reason = "unknown setting"
+        reason = f"unknown setting{_suggestion(error['loc'])}"
     elif error["type"] == "missing":
-        reason = "is required"
-    return f"{source}: {path}: {reason}" if path else f"{source}: {reason}"
+        reason = "is required: add it"
+    return [f"{source}: {path}: {line}" if path else f"{source}: {line}" for line in reason.splitlines()]
+
+
+def _suggestion(loc: tuple[int | str, ...]) -> str:
+    """What may have been meant by an unknown setting of the file or of one of its entries."""
+    sections: dict[int, type[_Section]] = {1: PricingFile, 3: ModelEntry}
+    section = sections.get(len(loc))
+    if section is None:
+        return ""
+    known = [field.alias or name for name, field in section.model_fields.items()]
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

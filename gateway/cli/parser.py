@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.cli import books, config, holds, keys, limits, prices, serve, simulate, up
 from gateway.embedded import EmbeddedError
-from gateway.errors import TollgateError
+from gateway.errors import ConfigError, TollgateError
 from pricing.errors import PricingError
 
 CONFIG_DEFAULT = Path("config/tollgate.yaml")
@@ -21,6 +21,13 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
+    except ConfigError as error:
+        problems = error.message.splitlines()
+        several = len(problems) > 1
+        print("tollgate: " + (f"{len(problems)} problems" if several else problems[0]), file=sys.stderr)
+        for problem in problems if several else ():
+            print(f"  {problem}", file=sys.stderr)
+        return 2
     except (TollgateError, PricingError, EmbeddedError) as error:
         print(f"tollgate: {error}", file=sys.stderr)
         return 2

@@ -19,8 +19,9 @@ import uvloop
 
 from gateway.app import Gateway
 from gateway.cli.migrations import require_current_schema
+from gateway.configuration import load_configuration
 from gateway.logs import set_up_logging
-from gateway.settings.config import Settings, load_settings
+from gateway.settings.config import Settings
 
 log = logging.getLogger("tollgate")
 
@@ -42,7 +43,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = load_settings(options.config)
+    settings = load_configuration(options.config)
     set_up_logging(settings.log_level)
     if settings.server.workers > 1 and not options.worker:
         return _supervise(settings, options.config)

@@ -15,10 +15,10 @@ import uvloop
 
 from gateway.app import Gateway
 from gateway.cli import quickstart
+from gateway.configuration import load_configuration
 from gateway.embedded import Embedded
 from gateway.ledger.migrate import migrate
 from gateway.logs import set_up_logging
-from gateway.settings.config import load_settings
 from gateway.simulator import app as simulator
 
 ADMIN_TOKEN = "TOLLGATE_ADMIN_TOKEN"  # noqa: S105 - the variable's name
@@ -70,7 +70,7 @@ async def _run(data: Path, port: int) -> int:
         }
         os.environ.update(environment)
         files = quickstart.write(data, environment)
-        settings = load_settings(files.config, weak_admin_token_ok=True)  # bound to loopback
+        settings = load_configuration(files.config, weak_admin_token_ok=True)  # bound to loopback
         set_up_logging("warning")
         gateway = Gateway(settings)
         await gateway.start()

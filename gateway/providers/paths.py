@@ -36,6 +36,10 @@ def clean_path(raw_path: str) -> str:
     return raw_path
 
 
+ROOT_KINDS = frozenset({"gemini", "anthropic", "openai"})
+"""The kinds that `guess_kind` tells apart: only these answer at the root."""
+
+
 def guess_kind(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
     """The kind of provider that a path at the gateway's root is meant for.
 

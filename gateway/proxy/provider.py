@@ -9,7 +9,8 @@ from gateway.errors import UnsupportedRoute
 from gateway.providers.base import Dialect
 from gateway.proxy.upstream import UpstreamPool
 from gateway.proxy.upstream_keys import UpstreamKeys
-from gateway.settings.config import ProviderSettings, Settings
+from gateway.settings.config import Settings
+from gateway.settings.providers import ProviderSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from gateway.errors import UpstreamError, UpstreamTimeout
-from gateway.settings.config import ProviderSettings
+from gateway.settings.providers import ProviderSettings
 
 WRITE_SLICE_BYTES = 256 * 1024
 """Large bodies are handed to the transport in slices, so that TLS never buffers a second copy of the whole."""

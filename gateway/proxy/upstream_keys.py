@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.settings.config import UpstreamKey
+from gateway.settings.providers import UpstreamKey
 
 REST_S_DEFAULT = 5.0
 REST_S_MAX = 120.0

@@ -1,34 +1,34 @@
 """tollgate.yaml: what one gateway process needs to know, validated whole before anything starts.
 
-This module and `gateway.settings.limits` are the only readers of files and of the environment. ``${NAME}`` in any
-string is replaced from the environment; ``TOLLGATE_SERVER__PORT=9000`` overrides ``server.port``. Variables that the
-environment does not set are read from the file ``tollgate.env`` beside ``tollgate.yaml``, if there is one.
+This package alone reads files and the environment. ``${NAME}`` in any string is replaced from the environment;
+``TOLLGATE_SERVER__PORT=9000`` overrides ``server.port``. Variables that the environment does not set are read from
+the file ``tollgate.env`` beside ``tollgate.yaml``, if there is one.
+
+A further section is one class in a module of its own and one line in `Settings`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
+from pydantic import Field, SecretStr, ValidationError, field_validator
+
+from gateway.settings.document import Document, fill_environment, read_document
+from gateway.settings.encryption import EncryptionSettings
+from gateway.settings.environment import SOURCE, Origins, origin, overlay
+from gateway.settings.problems import Problems, violations
+from gateway.settings.providers import (
+    KINDS,
+    ProviderName,
+    ProviderSettings,
+    default_provider,
+    unclear_defaults,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-
-from gateway.errors import ConfigError
-
-RESERVED_NAMES = frozenset({"api", "health", "metrics", "dashboard", "v1", "v1beta", "v1alpha"})
-"""First path segments that mean something at the root, so no provider may be called so."""
+from gateway.settings.section import Section
 
 WELL_KNOWN_TOKENS = frozenset(
     {"admin", "administrator", "changeme", "change-me", "default", "letmein", "password", "secret", "test",
@@ -37,15 +37,8 @@ WELL_KNOWN_TOKENS = frozenset(
 ADMIN_TOKEN_CHARS_MIN = 20
 ADMIN_TOKEN_DISTINCT_MIN = 8
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where to listen, and the bounds on what one client may ask of this process."""
 
     host: str = "127.0.0.1"
@@ -63,7 +56,7 @@ class ServerSettings(_Section):
     """How long a stopping gateway lets calls in flight finish."""
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     url: str = "redis://127.0.0.1:6379/0"
     partitions: Annotated[int, Field(ge=1, le=16384)] = 1
     """Fixed at the first start: organisations are spread over this many hash slots."""
@@ -76,7 +69,7 @@ class RedisSettings(_Section):
         return value
 
 
-class PostgresSettings(_Section):
+class PostgresSettings(Section):
     dsn: SecretStr = SecretStr("postgresql://tollgate@127.0.0.1/tollgate")
     connections_max: Annotated[int, Field(ge=2, le=200)] = 8
 
@@ -88,126 +81,28 @@ class PostgresSettings(_Section):
         return value
 
 
-class BudgetSettings(_Section):
+class BudgetSettings(Section):
     hold_ttl_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
     """A hold whose gateway is silent for this long is settled at the held amount."""
 
 
-class UpstreamKey(_Section):
-    """One credential of a provider."""
-
-    api_key: SecretStr
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
-    orgs: tuple[str, ...] = ()
-    """Only for these organisations, which then use no other key; empty: for everybody else."""
-
-
-class TimeoutSettings(_Section):
-    """Bounds on a provider's silence; long, because reasoning models think before they speak."""
-
-    connect_s: Annotated[float, Field(gt=0)] = 10.0
-    first_byte_s: Annotated[float, Field(gt=0)] = 900.0
-    idle_s: Annotated[float, Field(gt=0)] = 600.0
-    """Longest silence between two reads once the reply has begun (SDKs wait 600 s)."""
-
-
-class ProviderSettings(_Section):
-    kind: str
-    base_url: str
-    api_key: SecretStr | None = None
-    api_keys: tuple[UpstreamKey, ...] = ()
-    default: bool = False
-    catalogue: str | None = None
-    """Whose prices apply when ``kind`` only says which dialect is spoken."""
-    connections_max: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    keepalive_s: Annotated[float, Field(ge=0)] = 4.0
-    """An idle connection older than this is not used again. A request written into one that the provider has just
-    closed is charged in full, since nobody can know whether it was acted upon; the shortest limit that common
-    servers have (uvicorn's, node's) is 5 s."""
-    ca_file: Path | None = None
-    timeouts: TimeoutSettings = TimeoutSettings()
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_url(cls, value: str) -> str:
-        match = re.fullmatch(r"https?://[^/?#\s@]+(/[^?#\s]*)?", value)
-        if not match:
-            raise ValueError("must look like https://host[:port][/prefix], without query or credentials")
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _one_way_to_give_keys(self) -> Self:
-        if self.api_key is not None and self.api_keys:
-            raise ValueError("give either api_key or api_keys, not both")
-        return self
-
-    @property
-    def keys(self) -> tuple[UpstreamKey, ...]:
-        if self.api_key is not None and self.api_key.get_secret_value():
-            return (UpstreamKey(api_key=self.api_key),)
-        return self.api_keys
-
-
-class Settings(BaseSettings):
+class Settings(Section):
     """The whole of tollgate.yaml."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix="TOLLGATE_",
-        env_nested_delimiter="__",
-        nested_model_default_partial_update=True,
-    )
 
     server: ServerSettings = ServerSettings()
     redis: RedisSettings = RedisSettings()
     postgres: PostgresSettings = PostgresSettings()
     budgets: BudgetSettings = BudgetSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     admin_token: SecretStr
-    providers: dict[str, ProviderSettings] = Field(min_length=1)
+    providers: dict[ProviderName, ProviderSettings] = Field(min_length=1)
     pricing: Path | None = None
     limits: Path
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (env_settings, init_settings)
-
-    @field_validator("providers")
-    @classmethod
-    def _names(cls, value: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
-        for name in value:
-            if name in RESERVED_NAMES:
-                raise ValueError(f"a provider cannot be called {name!r}: that path belongs to the gateway")
-            if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-                raise ValueError(f"provider name {name!r}: use lower-case letters, digits, '-', '_', '.'")
-        return value
-
-    @model_validator(mode="after")
-    def _one_default_per_kind(self) -> Self:
-        defaults: dict[str, str] = {}
-        for name, provider in self.providers.items():
-            if provider.default:
-                other = defaults.setdefault(provider.kind, name)
-                if other != name:
-                    raise ValueError(
-                        f"providers.{other} and providers.{name} are both the default of {provider.kind}"
-                    )
-        return self
-
     def default_provider(self, kind: str) -> str | None:
-        """The provider that root paths of ``kind`` go to: the marked one, else the only or first one."""
-        of_kind = [name for name, provider in self.providers.items() if provider.kind == kind]
-        marked = [name for name in of_kind if self.providers[name].default]
-        found = marked or of_kind
-        return found[0] if found else None
+        """The provider that root paths of ``kind`` go to; None if there is none."""
+        return default_provider(self.providers, kind)
 
 
 def admin_token_weakness(token: str) -> str | None:
@@ -221,108 +116,89 @@ def admin_token_weakness(token: str) -> str | None:
     return None
 
 
+class SettingsFile:
+    """tollgate.yaml and the environment as read, whether or not they make `Settings`.
+
+    What is wrong goes to ``problems``; where the other files are is known even then, so that they can be looked at
+    in the same run.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        problems: Problems,
+        *,
+        kinds: Collection[str] | None = None,
+        root_kinds: frozenset[str] = frozenset(),
+        weak_admin_token_ok: bool = False,
+    ) -> None:
+        self.path = path
+        self._problems = problems
+        fill_environment(path.with_suffix(".env"), problems)
+        document = read_document(path, problems)
+        self._readable = document is not None
+        self._document = document or Document(path, {})
+        self._origins: Origins = overlay(
+            self._document.values, os.environ, tuple(Settings.model_fields), problems
+        )
+        self._bad: set[tuple[str, ...]] = set(self._document.unset) - set(self._origins)
+        self.settings = self._validated(kinds) if self._readable else None
+        for where, reason in unclear_defaults(self._document.values.get("providers"), root_kinds):
+            problems.add(path, where, reason)
+        if not weak_admin_token_ok:
+            self._check_admin_token()
+
+    def named(self, setting: str) -> Path | None:
+        """The file that ``limits`` or ``pricing`` names, if it names one."""
+        value = self._document.values.get(setting)
+        if (setting,) in self._bad or not isinstance(value, str | Path):
+            return None
+        return self.path.resolve().parent / value
+
+    def _validated(self, kinds: Collection[str] | None) -> Settings | None:
+        try:
+            settings = Settings.model_validate(self._document.values, context={KINDS: kinds})
+        except ValidationError as error:
+            for where, kind, reason in violations(Settings, error):
+                self._tell(where, kind, reason)
+            return None
+        return settings.model_copy(update={name: self.named(name) for name in ("limits", "pricing")})
+
+    def _tell(self, path: tuple[str, ...], kind: str, reason: str) -> None:
+        """Names the variable rather than the file where the value came from the environment."""
+        if path in self._bad and path in self._document.unset:
+            return  # that the variable is not set has been said
+        self._bad.add(path)
+        where = ".".join(path)
+        variable = origin(self._origins, path) or (self._made_by(path[:-1]) if kind == "missing" else None)
+        if variable is not None:
+            self._problems.add(SOURCE, f"{variable}: {where}", reason)
+            return
+        names = self._document.variables.get(path, ())
+        self._problems.add(self.path, where, f"{reason} (it is {', '.join(names)})" if names else reason)
+
+    def _made_by(self, path: tuple[str, ...]) -> str | None:
+        """The variable that made the mapping at ``path``, of which the file says nothing."""
+        holder: Any = self._document.values
+        for part in path:
+            holder = holder.get(part) if isinstance(holder, Mapping) else None
+        keys = list(holder) if isinstance(holder, Mapping) else []
+        makers = [origin(self._origins, (*path, str(key))) for key in keys]
+        return makers[0] if makers and all(makers) else None
+
+    def _check_admin_token(self) -> None:
+        token = self._document.values.get("admin_token")
+        if ("admin_token",) in self._bad or not isinstance(token, str):
+            return
+        if weakness := admin_token_weakness(token):
+            reason = f"refused because {weakness}; use e.g. the output of `openssl rand -hex 32`"
+            self._tell(("admin_token",), "weak", reason)
+
+
 def load_settings(path: Path, *, weak_admin_token_ok: bool = False) -> Settings:
-    """Read and validate ``path`` and the environment. Raises `ConfigError` naming file, path and reason."""
-    fill_environment(path.with_suffix(".env"))
-    document = read_yaml(path)
-    try:
-        settings = Settings(**document)
-    except ValidationError as error:
-        raise ConfigError(describe(path, error)) from error
-    base = path.resolve().parent
-    settings = settings.model_copy(
-        update={
-            "limits": base / settings.limits,
-            "pricing": base / settings.pricing if settings.pricing else None,
-        }
-    )
-    weakness = admin_token_weakness(settings.admin_token.get_secret_value())
-    if weakness and not weak_admin_token_ok:
-        raise ConfigError(
-            f"{path}: admin_token: refused because {weakness}; use e.g. the output of `openssl rand -hex 32`"
-        )
+    """Read and validate ``path`` and the environment. Raises `ConfigError` with one line for each problem."""
+    problems = Problems()
+    settings = SettingsFile(path, problems, weak_admin_token_ok=weak_admin_token_ok).settings
+    problems.raise_any()
+    assert settings is not None
     return settings
-
-
-def fill_environment(path: Path) -> None:
-    """Take ``NAME=value`` lines of ``path``, if it exists, for variables that the environment does not set."""
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        name, equals, value = line.strip().partition("=")
-        if not name or name.startswith("#"):
-            continue
-        if not equals or not _NAME.fullmatch(name):
-            raise ConfigError(f"{path}: line {number}: write NAME=value")
-        os.environ.setdefault(name, value)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping with ``${NAME}`` filled in; duplicate keys are an error, not a silent last-wins."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text") from error
-    try:
-        document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses duplicates
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from error
-    except (ValueError, TypeError, RecursionError) as error:
-        # What PyYAML lets through of the types it makes: 2026-02-30, numbers of 5,000 digits, lists as keys.
-        raise ConfigError(f"{path}: holds a value that is not one: {error}") from error
-    if document is None:
-        document = {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: must be a mapping at its top level")
-    return {str(key): _filled(path, str(key), value) for key, value in document.items()}
-
-
-def describe(path: Path, error: ValidationError) -> str:
-    """One line per problem: file, path inside it, reason. Never the value: it may be a secret."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-        reason = {"extra_forbidden": "unknown key", "missing": "is required"}.get(
-            problem["type"], problem["msg"].removeprefix("Value error, ")
-        )
-        lines.append(f"{path}: {where}: {reason}")
-    return "\n".join(lines)
-
-
-def _filled(path: Path, where: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: _variable(path, where, match[1]), value)
-    if isinstance(value, Mapping):
-        return {key: _filled(path, f"{where}.{key}", item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(path, f"{where}.{index}", item) for index, item in enumerate(value)]
-    return value
-
-
-def _variable(path: Path, where: str, name: str) -> str:
-    value = os.environ.get(name)
-    if value is None:
-        raise ConfigError(f"{path}: {where}: the environment variable {name} is not set")
-    return value
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as people write it, minus the trap of a key given twice."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    found: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in found:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is given twice", key_node.start_mark
-            )
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

@@ -7,7 +7,7 @@ they must tell things apart: orgs and keys (with their digests) in the file, tea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
-from gateway.errors import ConfigError
-from gateway.settings.config import describe, read_yaml
+from gateway.settings.document import read_document
+from gateway.settings.problems import Problems, violations
+from gateway.settings.section import Section
 
 MICROCREDITS_MAX = 2**53
 """The greatest amount: the scripts in Redis compare amounts as doubles, which are exact up to here."""
@@ -85,18 +86,14 @@ OperationName = Literal["chat", "image", "audio", "embedding", "batch", "other"]
 ModelPattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GraceSettings(_Section):
+class GraceSettings(Section):
     """How far and how long a limit may be passed, once per window."""
 
     percent: Annotated[int, Field(ge=1, le=100)]
     minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)]
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """At most ``credits`` in each ``window``, of all requests or of one operation or model."""
 
     window: Literal["day", "week", "month", "total"]
@@ -109,12 +106,8 @@ class LimitSettings(_Section):
     enforce: bool = True
     """false: what the limit would refuse is counted and logged, nothing is refused."""
 
-    @property
-    def identity(self) -> tuple[str, str | None, str | None]:
-        return self.window, self.operation, self.model
 
-
-class _Spender(_Section):
+class _Spender(Section):
     id: Id
     limits: tuple[LimitSettings, ...] = ()
     allowed_models: tuple[ModelPattern, ...] | None = None
@@ -142,7 +135,7 @@ class TeamSettings(_Spender):
     """Service keys, which belong to no user."""
 
 
-class BalanceSettings(_Section):
+class BalanceSettings(Section):
     required: bool = False
     """true: prepaid; nothing runs without credits."""
 
@@ -183,7 +176,7 @@ def _keys(
         yield f"{path}keys.{index}", key, team, user
 
 
-class LimitsFile(_Section):
+class LimitsFile(Section):
     """The whole of limits.yaml."""
 
     credit_usd: Annotated[Decimal, BeforeValidator(_usd)] = Decimal("0.01")
@@ -191,22 +184,40 @@ class LimitsFile(_Section):
     orgs: tuple[OrgSettings, ...] = ()
 
 
-def load_limits(path: Path) -> LimitsFile:
-    """Read and validate ``path``. Raises `ConfigError` with one line per problem: file, path inside it,
-    reason.
-    """
-    document = read_yaml(path)
+def read_limits(path: Path, problems: Problems) -> LimitsFile | None:
+    """Read and validate ``path``; None if anything is wrong with it, all of which goes to ``problems``."""
+    before = len(problems)
+    document = read_document(path, problems)
+    if document is None:
+        return None
+    limits = None
     try:
-        limits = LimitsFile.model_validate(document)
+        limits = LimitsFile.model_validate(document.values)
     except ValidationError as error:
-        raise ConfigError(describe(path, error)) from error
-    problems = [f"{path}: {where}: {reason}" for where, reason in _duplicates(limits)]
-    if problems:
-        raise ConfigError("\n".join(problems))
+        for where, _, reason in violations(LimitsFile, error):
+            if where not in document.unset:
+                problems.add(path, ".".join(where), reason)
+    for at, reason in _duplicates(document.values):
+        problems.add(path, at, reason)
+    return limits if len(problems) == before else None
+
+
+def load_limits(path: Path) -> LimitsFile:
+    """As `read_limits`. Raises `ConfigError` with one line for each problem."""
+    problems = Problems()
+    limits = read_limits(path, problems)
+    problems.raise_any()
+    assert limits is not None
     return limits
 
 
-def _duplicates(limits: LimitsFile) -> Iterator[tuple[str, str]]:
+# ------------------------------------------------------------------ what is given twice
+
+_Node = Mapping[str, Any]
+"""What the file says, before it is known to be valid: repetitions are told beside everything else."""
+
+
+def _duplicates(document: _Node) -> Iterator[tuple[str, str]]:
     seen: dict[tuple[str, ...], str] = {}
 
     def taken(name: str, where: str, *identity: str) -> Iterator[tuple[str, str]]:
@@ -214,24 +225,43 @@ def _duplicates(limits: LimitsFile) -> Iterator[tuple[str, str]]:
         if first != where:
             yield where, f"{name} is already used at {first}"
 
-    for index, org in enumerate(limits.orgs):
-        at = f"orgs.{index}"
-        yield from taken(f"org id {org.id!r}", f"{at}.id")
-        yield from _repeated_limits(at, org)
-        for path, spender, _team, _user in org.spenders():
-            where = f"{at}.{path}"
-            if isinstance(spender, KeySettings):
-                yield from taken(f"key id {spender.id!r}", f"{where}.id")
-                yield from taken("this digest", f"{where}.sha256", spender.sha256)
-            else:
-                kind = "team" if isinstance(spender, TeamSettings) else "user"
-                yield from taken(f"{kind} id {spender.id!r}", f"{where}.id", org.id)
-            yield from _repeated_limits(where, spender)
+    for where, kind, org, node in _spenders(document):
+        if isinstance(own := node.get("id"), str):
+            # Teams and users are told apart within their org; orgs and keys everywhere.
+            yield from taken(
+                f"{kind} id {own!r}", f"{where}.id", *([org] if kind in ("team", "user") else [])
+            )
+        if kind == "key" and isinstance(digest := node.get("sha256"), str):
+            yield from taken("this digest", f"{where}.sha256", digest.lower())
+        yield from _repeated_limits(where, node)
 
 
-def _repeated_limits(where: str, spender: _Spender) -> Iterator[tuple[str, str]]:
-    seen: set[tuple[str, str | None, str | None]] = set()
-    for index, limit in enumerate(spender.limits):
-        if limit.identity in seen:
-            yield f"{where}.limits.{index}", "repeats window, operation and model of an earlier limit"
-        seen.add(limit.identity)
+def _spenders(document: _Node) -> Iterator[tuple[str, str, str, _Node]]:
+    """Everyone whom the file names, as (path, kind, path of the org, what it says of them)."""
+    for org, node in _entries(document, "orgs", ""):
+        yield org, "org", org, node
+        for where, kind, inner in _below(node, org):
+            yield where, kind, org, inner
+
+
+def _below(node: _Node, path: str) -> Iterator[tuple[str, str, _Node]]:
+    for name in ("keys", "users", "teams"):
+        for where, inner in _entries(node, name, f"{path}."):
+            yield where, name[:-1], inner
+            yield from _below(inner, where)
+
+
+def _entries(node: _Node, name: str, path: str) -> Iterator[tuple[str, _Node]]:
+    entries = node.get(name)
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, Mapping):
+            yield f"{path}{name}.{index}", entry
+
+
+def _repeated_limits(path: str, node: _Node) -> Iterator[tuple[str, str]]:
+    seen: set[tuple[str, str, str]] = set()
+    for where, limit in _entries(node, "limits", f"{path}."):
+        identity = (str(limit.get("window")), str(limit.get("operation")), str(limit.get("model")))
+        if identity in seen:
+            yield where, "repeats window, operation and model of an earlier limit"
+        seen.add(identity)

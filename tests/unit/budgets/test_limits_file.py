@@ -142,7 +142,7 @@ def test_amounts_that_are_none_are_refused(written: object, reason: str) -> None
             "greater than or equal to 1",
         ),
         ("credit_usd: 0", "credit_usd", "positive"),
-        ("orgs: 3", "orgs", "tuple"),
+        ("orgs: 3", "orgs", "must be a list"),
     ],
 )
 def test_mistakes_are_named_with_path_and_reason(tmp_path: Path, text: str, where: str, reason: str) -> None:

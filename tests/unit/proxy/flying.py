@@ -27,7 +27,7 @@ from gateway.proxy.flight import Flight
 from gateway.proxy.provider import Provider
 from gateway.proxy.upstream import UpstreamConnection, UpstreamPool
 from gateway.proxy.upstream_keys import UpstreamKeys
-from gateway.settings.config import ProviderSettings
+from gateway.settings.providers import ProviderSettings
 from gateway.simulator import anthropic, gemini, openai_chat, openai_responses
 from gateway.simulator.knobs import Knobs
 from gateway.simulator.reply import Ask as SimulatedAsk

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.proxy.upstream import UpstreamBroke, UpstreamPool
-from gateway.settings.config import ProviderSettings, TimeoutSettings
+from gateway.settings.providers import ProviderSettings, TimeoutSettings
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 REQUEST = b"POST /v1/x HTTP/1.1\r\nhost: t\r\ncontent-length: 2\r\n\r\n"

@@ -7,7 +7,7 @@ from collections import Counter
 from pydantic import SecretStr
 
 from gateway.proxy.upstream_keys import REST_S_DEFAULT, REST_S_MAX, UpstreamKeys
-from gateway.settings.config import UpstreamKey
+from gateway.settings.providers import UpstreamKey
 
 
 class Clock:
