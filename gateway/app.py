@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gateway.api.health import Check, add_health
-from gateway.api.quote import add_quote
+from gateway.api.protection import Protection
 from gateway.api.router import Router, is_own
+from gateway.backoffice import BackOffice
 from gateway.budgets.holding import Holding, Holdings
 from gateway.budgets.keeper import Keeper
 from gateway.budgets.keyspace import partition_keys
@@ -82,6 +83,7 @@ class Gateway:
         self.writer = UsageWriter(self._streams(), UsageTable(self.postgres), hooks=self._writer_hooks())
         self.providers: Providers
         self.proxy: Proxy
+        self.backoffice = BackOffice(settings, self.redis, self.postgres, self.keyring, self.config)
         self._reaped_told = 0
         self._key_changes: dict[tuple[str, str], Callable[[str, str], Awaitable[None]]] = {}
         """What Redis has not been told yet of keys that came into or went out of limits.yaml."""
@@ -103,6 +105,7 @@ class Gateway:
         await self.keeper.start()
         await self.writer.start()
         await self.watchman.start()
+        await self.backoffice.start()
         self.config.start(self._apply)
         self._compose()
         _calm_the_collector()
@@ -121,6 +124,7 @@ class Gateway:
             self.providers.close()
         await self.config.stop()
         await self.keyring.stop()
+        await self.backoffice.stop()
         await self.watchman.stop()
         await self.keeper.stop()
         await self.writer.stop()
@@ -144,9 +148,9 @@ class Gateway:
         self.proxy = Proxy(
             settings.server, self.providers, self.keyring, admissions, tokens, self.metrics, fallback
         )
-        router = Router(fallback)
+        router = Router(Protection(settings.api.cors_origins))
         add_health(router, self.checks, self.exposition)
-        add_quote(router, self.proxy)
+        self.backoffice.add_routes(router, self.proxy)
         proxy_handle, own_handle = self.proxy.handle, router.handle
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:

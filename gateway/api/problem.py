@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.errors import TollgateError
 
 MEDIA_TYPE = "application/problem+json"
-TYPE_BASE = "https://tollgate.invalid/problems/"
-"""Problem types are identifiers, not addresses: the name is reserved never to resolve (RFC 2606)."""
+TYPE_BASE = "urn:tollgate:problem:"
+"""Problem types are names here, not addresses: what they mean is in the detail of each."""
 
 
 class Wrong(BaseModel):

@@ -2,69 +2,87 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from typing import Annotated, Any
 
 import orjson
-from aiohttp import web
+from pydantic import BaseModel, Field
 
-from gateway.api.router import Router, bearer
-from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout
+from gateway.api.operation import AnyOperation, Call, NoParams, Operation, Strict
+from gateway.errors import NotAllowed
+from gateway.identity.roles import Action
 from gateway.proxy.handler import Proxy
 from pricing.money import format_credits, format_usd
 
 QUOTE_BYTES_MAX = 16 * 1024 * 1024
-QUOTE_TIMEOUT_S = 60.0
-"""For the whole body: it is a request written by hand or by a form, not an upload."""
+"""Conversations with pictures are asked about too."""
 
 
-def add_quote(router: Router, proxy: Proxy) -> None:
-    async def quote(request: web.BaseRequest, _: Mapping[str, str]) -> web.Response:
-        document = _document(await _body(request))
-        path, body = document.get("path"), document.get("body")
-        if not isinstance(path, str) or not path.startswith("/"):
-            raise BadRequest("path: give the path that the request would be sent to.", param="path")
-        if not isinstance(body, dict):
-            raise BadRequest("body: give the JSON object that the request would send.", param="body")
-        headers = request.headers
-        quoted = await proxy.quote(path, orjson.dumps(body), bearer(request), headers)
+class Wanted(Strict):
+    """The request that would be sent."""
+
+    path: Annotated[str, Field(pattern="^/", max_length=2000, examples=["/v1/chat/completions"])]
+    body: Annotated[dict[str, Any], Field(description="The JSON object that the request would send.")]
+
+
+class Quote(BaseModel):
+    """What the request would hold: the most it can cost, and the least room that it would be admitted with."""
+
+    model: str
+    operation: str
+    provider: str
+    credits_max: Annotated[str, Field(examples=["0.3075"])]
+    credits_min: str
+    usd_max: str
+    input_tokens_max: int
+    output_tokens_max: int
+    output_tokens_min: int
+    price: Annotated[str | None, Field(description="Which price was used.")]
+
+
+def quote_operations(proxy: Proxy) -> list[AnyOperation]:
+    async def quote(call: Call[NoParams, Wanted]) -> Quote:
+        if call.principal.key_id is None:
+            raise NotAllowed("A quote is for a key: send a Tollgate key rather than the admin token.")
+        wanted = call.body
+        quoted = await proxy.quote(
+            wanted.path, orjson.dumps(wanted.body), call.credential, call.request.headers
+        )
         bounds = quoted.estimate
         price = bounds.price
-        reply = {
-            "model": quoted.call.model,
-            "operation": quoted.call.route.operation,
-            "provider": quoted.provider,
-            "credits_max": format_credits(bounds.bound),
-            "credits_min": format_credits(bounds.fixed + bounds.least),
-            "usd_max": format_usd(bounds.exchange.femtousd(bounds.bound)),
-            "input_tokens_max": bounds.input_tokens_max,
-            "output_tokens_max": bounds.cap * bounds.choices,
-            "output_tokens_min": bounds.cap_least * bounds.choices,
-            "price": price.ref if price is not None else None,
-        }
-        return web.Response(body=orjson.dumps(reply), content_type="application/json")
+        return Quote(
+            model=quoted.call.model,
+            operation=quoted.call.route.operation,
+            provider=quoted.provider,
+            credits_max=format_credits(bounds.bound),
+            credits_min=format_credits(bounds.fixed + bounds.least),
+            usd_max=format_usd(bounds.exchange.femtousd(bounds.bound)),
+            input_tokens_max=bounds.input_tokens_max,
+            output_tokens_max=bounds.cap * bounds.choices,
+            output_tokens_min=bounds.cap_least * bounds.choices,
+            price=price.ref if price is not None else None,
+        )
 
-    router.add("POST", "/api/credits/quote", quote)
-
-
-async def _body(request: web.BaseRequest) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(QUOTE_TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > QUOTE_BYTES_MAX:
-                    raise BodyTooLarge(f"A quote's body may have at most {QUOTE_BYTES_MAX:,} bytes.")
-    except TimeoutError as error:
-        raise RequestTimeout from error
-    return bytes(body)
-
-
-def _document(body: bytes) -> dict[str, object]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is not JSON: {error}.") from error
-    if not isinstance(document, dict):
-        raise BadRequest('Send a JSON object: {"path": "/v1/chat/completions", "body": {...}}.')
-    return document
+    return [
+        Operation(
+            method="POST",
+            path="/api/credits/quote",
+            name="quote_request",
+            tag="Credits",
+            summary="What a request would hold and cost at most",
+            description="Nothing is held and nothing is forwarded.",
+            action=Action.QUOTE,
+            handler=quote,
+            body=Wanted,
+            reply=Quote,
+            errors=(413,),
+            body_bytes_max=QUOTE_BYTES_MAX,
+            example={
+                "path": "/v1/chat/completions",
+                "body": {
+                    "model": "gpt-4o-mini",
+                    "max_tokens": 500,
+                    "messages": [{"role": "user", "content": "Hi"}],
+                },
+            },
+        )
+    ]

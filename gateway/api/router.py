@@ -1,21 +1,23 @@
-"""Which handler answers which of the gateway's own paths, and who is asking."""
+"""Which handler answers which of the gateway's own paths; errors are problem details (RFC 9457)."""
 
 from __future__ import annotations
 
-import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 
-from gateway.errors import NotAllowed, NotFound, TollgateError, Unauthenticated
-from gateway.providers.base import Dialect
-from gateway.proxy.refusal import REQUEST_ID, refusal
+from gateway.api.dispatch import Dispatch
+from gateway.api.operation import AnyOperation
+from gateway.api.problem import problem
+from gateway.api.protection import Protection
+from gateway.errors import MethodNotAllowed, NotFound, TollgateError
 from gateway.request_id import new_request_id
 
 log = logging.getLogger("tollgate.api")
 
 Handler = Callable[[web.BaseRequest, Mapping[str, str]], Awaitable[web.StreamResponse]]
+Bound = Callable[[web.BaseRequest, Mapping[str, str], str, Mapping[str, str]], Awaitable[web.StreamResponse]]
 
 OWN_SEGMENTS = frozenset({"api", "health", "metrics"})
 
@@ -26,40 +28,69 @@ def is_own(path: str) -> bool:
 
 
 class Router:
-    """The gateway's own routes. Errors are answered in the shape that OpenAI's clients print."""
+    """The gateway's own routes."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self, protection: Protection) -> None:
+        self._protection = protection
         self._routes = web.UrlDispatcher()
 
     def add(self, method: str, path: str, handler: Handler) -> None:
-        self._routes.add_route(method, path, handler)  # type: ignore[arg-type]
+        """A route that anyone may ask: ``handler`` gets the request and its path parameters."""
+
+        async def bound(
+            request: web.BaseRequest, path_params: Mapping[str, str], _: str, headers: Mapping[str, str]
+        ) -> web.StreamResponse:
+            reply = await handler(request, path_params)
+            reply.headers.update(headers)
+            return reply
+
+        self._add(method, path, bound)
+
+    def add_operations(self, operations: Iterable[AnyOperation], dispatch: Dispatch) -> None:
+        for operation in operations:
+            self._add(operation.method, operation.path, _bind(operation, dispatch))
+
+    def _add(self, method: str, path: str, bound: Bound) -> None:
+        self._routes.add_route(method, path, bound)  # type: ignore[arg-type]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = new_request_id()
-        reply = await self._reply(request, request_id)
-        reply.headers[REQUEST_ID] = request_id
-        return reply
-
-    async def _reply(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-        match = await self._routes.resolve(request)  # type: ignore[arg-type]
+        headers = self._protection.headers(request, request_id)
+        preflight = self._protection.preflight(request, headers)
+        if preflight is not None:
+            return preflight
         try:
-            if match.http_exception is not None:
-                raise NotFound(f"There is nothing at {request.method} {request.path}.")
-            return await match.handler(request, dict(match))  # type: ignore[call-arg,arg-type]
+            return await self._reply(request, request_id, headers)
         except TollgateError as error:
-            return refusal(error, self._dialect, request_id)
+            return problem(error, request_id, headers)
+        except Exception:
+            # The outermost edge: a mistake of ours is answered in the API's own shape, and logged whole.
+            if request.writer.output_size > 0:
+                raise
+            log.exception("unhandled error", extra={"request_id": request_id})
+            return problem(TollgateError(), request_id, headers)
+
+    async def _reply(
+        self, request: web.BaseRequest, request_id: str, headers: Mapping[str, str]
+    ) -> web.StreamResponse:
+        match = await self._routes.resolve(request)  # type: ignore[arg-type]
+        refused = match.http_exception
+        if isinstance(refused, web.HTTPMethodNotAllowed):
+            allowed = ", ".join(sorted(refused.allowed_methods))
+            raise MethodNotAllowed(f"{request.path} takes {allowed}.", detail={"allow": allowed})
+        if refused is not None:
+            raise NotFound(f"There is nothing at {request.path}.")
+        bound: Bound = match.handler  # type: ignore[assignment]
+        return await bound(request, dict(match), request_id, headers)
 
 
-def bearer(request: web.BaseRequest) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+def _bind(operation: AnyOperation, dispatch: Dispatch) -> Bound:
+    async def bound(
+        request: web.BaseRequest,
+        path_params: Mapping[str, str],
+        request_id: str,
+        headers: Mapping[str, str],
+    ) -> web.StreamResponse:
+        return await dispatch.run(operation, request, path_params, request_id, headers)
 
-
-def require_admin(request: web.BaseRequest, admin_token: str) -> None:
-    """Raises `Unauthenticated` or `NotAllowed` unless the admin token was sent as a bearer token."""
-    token = bearer(request)
-    if token is None:
-        raise Unauthenticated("Send the admin token as `Authorization: Bearer ...`.")
-    if not hmac.compare_digest(token.encode(), admin_token.encode()):
-        raise NotAllowed("This needs the admin token.")
+    return bound

@@ -347,7 +347,7 @@ def test_a_quote_refuses_what_the_call_would_be_refused_for(
 ) -> None:
     reply = quote(policed, who, document)
     assert reply.status == status
-    assert reply.json()["error"]["message"]
+    assert reply.json()["detail"]
 
 
 # ------------------------------------------------------------------ providers

@@ -1,0 +1,60 @@
+"""Everything that happens off the path of a request: built here, started and stopped together.
+
+What is here may be slow or down without a single call being held up by it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from gateway.api.authentication import Authentication
+from gateway.api.dispatch import Dispatch
+from gateway.api.openapi import add_document
+from gateway.api.operation import AnyOperation
+from gateway.api.postgres_answers import Answers
+from gateway.api.quote import quote_operations
+from gateway.api.router import Router
+from gateway.identity.keyring import Keyring
+from gateway.identity.principals import KeyPrincipals
+from gateway.proxy.handler import Proxy
+from gateway.reload import LiveConfig
+from gateway.settings.config import Settings
+from gateway.stores.postgres import Postgres
+from gateway.stores.redis import RedisStore
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class BackOffice:
+    """The credits side of one gateway process. `start` and `stop` once each."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        redis: RedisStore,
+        postgres: Postgres,
+        keyring: Keyring,
+        config: LiveConfig,
+    ) -> None:
+        self._config = config
+        token = settings.admin_token.get_secret_value()
+        authentication = Authentication(token, KeyPrincipals(keyring), redis, settings.api)
+        self._dispatch = Dispatch(authentication, Answers(postgres), now)
+
+    async def start(self) -> None:
+        """Begin what runs by itself."""
+
+    async def stop(self) -> None:
+        """Idempotent; waits."""
+
+    def operations(self, proxy: Proxy) -> list[AnyOperation]:
+        """All of the API, in the order in which its description lists it."""
+        return [*quote_operations(proxy)]
+
+    def add_routes(self, router: Router, proxy: Proxy) -> None:
+        operations = self.operations(proxy)
+        router.add_operations(operations, self._dispatch)
+        add_document(router.add, operations, version("tollgate"))
