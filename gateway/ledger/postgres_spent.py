@@ -11,6 +11,7 @@ from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.ledger", "usage.sql")
+_CUTS = Queries.load("gateway.ledger", "cuts.sql")
 _QUERIES_AT_ONCE = 1000
 
 
@@ -24,6 +25,10 @@ class Books:
     """Which of the request ids asked about have a row."""
     rollup_differences: tuple[Row, ...]
     """Where rollups are not the sums of their rows."""
+    cut_differences: tuple[Row, ...] = ()
+    """Where days or hours are not the sums of their rollups."""
+    nameless_conversations: tuple[Row, ...] = ()
+    """Conversations of rows that are not listed."""
 
 
 class PostgresLedger:
@@ -45,7 +50,11 @@ class PostgresLedger:
                 spent += await _spent(session, queries[start : start + _QUERIES_AT_ONCE])
             recorded = await _recorded(session, unread)
             differences = await session.fetch(_SQL["rollup_differences"])
-        return Books(tuple(spent), recorded, tuple(differences))
+            cuts = await session.fetch(_CUTS["day_differences"]) + await session.fetch(
+                _CUTS["hour_differences"]
+            )
+            nameless = await session.fetch(_CUTS["nameless_conversations"])
+        return Books(tuple(spent), recorded, tuple(differences), tuple(cuts), tuple(nameless))
 
 
 async def _spent(session: Session, queries: Sequence[SpentQuery]) -> list[int]:

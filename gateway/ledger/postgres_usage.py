@@ -15,6 +15,7 @@ from gateway.stores.postgres import Postgres
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.ledger", "usage.sql")
+_CUTS = Queries.load("gateway.ledger", "cuts.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class UsageTable:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
         self._months: set[tuple[int, int]] = set()
+        self._orgs: set[str] = set()
 
     async def ensure_partitions(self, now: datetime, months_ahead: int) -> int:
         """Make the partitions of this month and the next ones; returns how many were missing."""
@@ -50,12 +52,20 @@ class UsageTable:
             self._months.add((year, month))
         return made
 
+    async def _ensure_calendars(self, orgs: set[str]) -> None:
+        """Every org has a calendar before its usage is cut by one, so that a change of it has a row to lock."""
+        new = sorted(orgs - self._orgs)
+        if new:
+            await self._postgres.execute(_CUTS["add_calendars"], new)
+            self._orgs.update(new)
+
     async def write(self, rows: Sequence[UsageRow]) -> int:
         """Write the rows and their sums in one transaction; returns how many were new.
 
         Raises `DataRefused` if any of them is not acceptable; none was written then.
         """
         await self._ensure({(row.started_at.year, row.started_at.month) for row in rows})
+        await self._ensure_calendars({row.org_id for row in rows})
         async with self._postgres.session() as session:
             await session.execute(_SQL["create_stage"])
             async with session.transaction():

@@ -84,7 +84,7 @@ class Report:
         if self.differences:
             yield f"drift {self.drift_microcredits} microcredits"
         else:
-            yield f"drift of counts in {len(self.faults)} rollups" if self.faults else "drift 0"
+            yield f"drift of counts in {len(self.faults)} places" if self.faults else "drift 0"
 
 
 async def reconcile(
@@ -130,6 +130,16 @@ def compare(
             differences.append(Difference(where, row["of_rows"], row["of_rollups"]))
         else:
             faults.append(f"{where}: requests, tokens or cost are not those of its rows")
+    for row in books.cut_differences:
+        where = f"{row['org_id']} {row['cut']} {row['key_id']} {row['model']}"
+        if row["of_rollups"] != row["of_cut"]:
+            differences.append(Difference(where, row["of_rollups"], row["of_cut"]))
+        else:
+            faults.append(f"{where}: requests, tokens or cost are not those of its rollups")
+    faults += [
+        f"conversation {row['conversation_id']} of {row['org_id']} has requests and is not listed"
+        for row in books.nameless_conversations
+    ]
     return Report(
         differences=tuple(differences),
         counters=len(readings) - unseeded,

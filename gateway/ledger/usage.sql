@@ -31,20 +31,34 @@ WITH inserted AS (
     ON CONFLICT (request_id, started_at) DO NOTHING
     RETURNING *
 ),
-summed AS (
-    INSERT INTO usage_rollups AS r (
-        quarter_start, org_id, team_id, user_id, key_id, provider, model, operation, requests, input_tokens,
-        cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, credits_microcredits
-    )
-    SELECT date_bin('15 minutes', started_at, 'epoch'), org_id, coalesce(team_id, ''), coalesce(user_id, ''),
-           key_id, provider, model, operation, count(*), sum(input_tokens), sum(cached_input_tokens),
-           sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cost_usd),
-           sum(credits_microcredits)
+quarters AS MATERIALIZED (
+    SELECT date_bin('15 minutes', started_at, 'epoch') AS quarter_start, org_id, coalesce(team_id, '') AS team_id,
+           coalesce(user_id, '') AS user_id, key_id, provider, model, operation, count(*) AS requests,
+           count(*) FILTER (WHERE usage_failed(status)) AS errors,
+           count(*) FILTER (WHERE usage_estimated(usage_source)) AS estimated,
+           count(*) FILTER (WHERE usage_unpriced(flags)) AS unpriced, sum(input_tokens) AS input_tokens,
+           sum(cached_input_tokens) AS cached_input_tokens, sum(cache_write_tokens) AS cache_write_tokens,
+           sum(output_tokens) AS output_tokens, sum(reasoning_tokens) AS reasoning_tokens, sum(cost_usd) AS cost_usd,
+           sum(credits_microcredits) AS credits_microcredits
     FROM inserted
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+),
+summed AS (
+    INSERT INTO usage_rollups AS r (
+        quarter_start, org_id, team_id, user_id, key_id, provider, model, operation, requests, errors, estimated,
+        unpriced, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd,
+        credits_microcredits
+    )
+    SELECT quarter_start, org_id, team_id, user_id, key_id, provider, model, operation, requests, errors, estimated,
+           unpriced, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd,
+           credits_microcredits
+    FROM quarters
     ORDER BY 2, 1, 3, 4, 5, 6, 7, 8
     ON CONFLICT (org_id, quarter_start, team_id, user_id, key_id, provider, model, operation) DO UPDATE SET
         requests             = r.requests             + excluded.requests,
+        errors               = r.errors               + excluded.errors,
+        estimated            = r.estimated            + excluded.estimated,
+        unpriced             = r.unpriced             + excluded.unpriced,
         input_tokens         = r.input_tokens         + excluded.input_tokens,
         cached_input_tokens  = r.cached_input_tokens  + excluded.cached_input_tokens,
         cache_write_tokens   = r.cache_write_tokens   + excluded.cache_write_tokens,
@@ -52,6 +66,74 @@ summed AS (
         reasoning_tokens     = r.reasoning_tokens     + excluded.reasoning_tokens,
         cost_usd             = r.cost_usd             + excluded.cost_usd,
         credits_microcredits = r.credits_microcredits + excluded.credits_microcredits
+),
+-- Shared with other writers; kept from a recut, which changes the zone together with all that was cut by it.
+zones AS MATERIALIZED (
+    SELECT org_id, time_zone FROM org_calendars
+    WHERE org_id IN (SELECT org_id FROM quarters)
+    ORDER BY org_id
+    FOR SHARE
+),
+local_quarters AS MATERIALIZED (
+    SELECT q.*, coalesce(z.time_zone, 'UTC') AS time_zone FROM quarters q LEFT JOIN zones z USING (org_id)
+),
+days AS (
+    INSERT INTO usage_days AS r (
+        org_id, day, team_id, user_id, key_id, provider, model, operation, requests, errors, estimated, unpriced,
+        input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd,
+        credits_microcredits
+    )
+    SELECT org_id, (quarter_start AT TIME ZONE time_zone)::date, team_id, user_id, key_id, provider, model, operation,
+           sum(requests), sum(errors), sum(estimated), sum(unpriced), sum(input_tokens), sum(cached_input_tokens),
+           sum(cache_write_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cost_usd),
+           sum(credits_microcredits)
+    FROM local_quarters
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
+    ON CONFLICT (org_id, day, team_id, user_id, key_id, provider, model, operation) DO UPDATE SET
+        requests             = r.requests             + excluded.requests,
+        errors               = r.errors               + excluded.errors,
+        estimated            = r.estimated            + excluded.estimated,
+        unpriced             = r.unpriced             + excluded.unpriced,
+        input_tokens         = r.input_tokens         + excluded.input_tokens,
+        cached_input_tokens  = r.cached_input_tokens  + excluded.cached_input_tokens,
+        cache_write_tokens   = r.cache_write_tokens   + excluded.cache_write_tokens,
+        output_tokens        = r.output_tokens        + excluded.output_tokens,
+        reasoning_tokens     = r.reasoning_tokens     + excluded.reasoning_tokens,
+        cost_usd             = r.cost_usd             + excluded.cost_usd,
+        credits_microcredits = r.credits_microcredits + excluded.credits_microcredits
+),
+hours AS (
+    INSERT INTO usage_hours AS r (
+        org_id, hour_start, provider, model, operation, requests, errors, estimated, unpriced, input_tokens,
+        cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, credits_microcredits
+    )
+    SELECT org_id, local_hour_start(quarter_start, time_zone), provider, model, operation, sum(requests), sum(errors),
+           sum(estimated), sum(unpriced), sum(input_tokens), sum(cached_input_tokens), sum(cache_write_tokens),
+           sum(output_tokens), sum(reasoning_tokens), sum(cost_usd), sum(credits_microcredits)
+    FROM local_quarters
+    GROUP BY 1, 2, 3, 4, 5
+    ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (org_id, hour_start, provider, model, operation) DO UPDATE SET
+        requests             = r.requests             + excluded.requests,
+        errors               = r.errors               + excluded.errors,
+        estimated            = r.estimated            + excluded.estimated,
+        unpriced             = r.unpriced             + excluded.unpriced,
+        input_tokens         = r.input_tokens         + excluded.input_tokens,
+        cached_input_tokens  = r.cached_input_tokens  + excluded.cached_input_tokens,
+        cache_write_tokens   = r.cache_write_tokens   + excluded.cache_write_tokens,
+        output_tokens        = r.output_tokens        + excluded.output_tokens,
+        reasoning_tokens     = r.reasoning_tokens     + excluded.reasoning_tokens,
+        cost_usd             = r.cost_usd             + excluded.cost_usd,
+        credits_microcredits = r.credits_microcredits + excluded.credits_microcredits
+),
+begun AS (
+    INSERT INTO conversations (org_id, conversation_id, team_id, user_id, key_id, first_at)
+    SELECT DISTINCT ON (org_id, conversation_id) org_id, conversation_id, team_id, user_id, key_id, started_at
+    FROM inserted
+    WHERE conversation_id IS NOT NULL
+    ORDER BY org_id, conversation_id, started_at
+    ON CONFLICT (org_id, conversation_id) DO NOTHING
 )
 SELECT count(*) FROM inserted
 
@@ -110,8 +192,12 @@ WITH since AS (
 by_event AS (
     SELECT org_id, date_bin('15 minutes', started_at, 'epoch') AS quarter_start, coalesce(team_id, '') AS team_id,
            coalesce(user_id, '') AS user_id, key_id, provider, model, operation, count(*) AS requests,
-           sum(credits_microcredits) AS microcredits, sum(cost_usd) AS cost_usd, sum(input_tokens) AS input_tokens,
-           sum(output_tokens) AS output_tokens
+           count(*) FILTER (WHERE usage_failed(status)) AS errors,
+           count(*) FILTER (WHERE usage_estimated(usage_source)) AS estimated,
+           count(*) FILTER (WHERE usage_unpriced(flags)) AS unpriced, sum(credits_microcredits) AS microcredits,
+           sum(cost_usd) AS cost_usd, sum(input_tokens) AS input_tokens,
+           sum(cached_input_tokens) AS cached_input_tokens, sum(cache_write_tokens) AS cache_write_tokens,
+           sum(output_tokens) AS output_tokens, sum(reasoning_tokens) AS reasoning_tokens
     FROM usage_events GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 )
 SELECT coalesce(e.org_id, r.org_id) AS org_id,
@@ -126,10 +212,10 @@ FROM by_event e
 FULL JOIN (SELECT * FROM usage_rollups, since WHERE quarter_start >= since.at) r
     ON (e.org_id, e.quarter_start, e.team_id, e.user_id, e.key_id, e.provider, e.model, e.operation)
      = (r.org_id, r.quarter_start, r.team_id, r.user_id, r.key_id, r.provider, r.model, r.operation)
-WHERE e.microcredits IS DISTINCT FROM r.credits_microcredits
-   OR e.requests IS DISTINCT FROM r.requests
-   OR e.cost_usd IS DISTINCT FROM r.cost_usd
-   OR e.input_tokens IS DISTINCT FROM r.input_tokens
-   OR e.output_tokens IS DISTINCT FROM r.output_tokens
+WHERE (e.microcredits, e.requests, e.errors, e.estimated, e.unpriced, e.cost_usd, e.input_tokens,
+       e.cached_input_tokens, e.cache_write_tokens, e.output_tokens, e.reasoning_tokens)
+    IS DISTINCT FROM
+      (r.credits_microcredits, r.requests, r.errors, r.estimated, r.unpriced, r.cost_usd, r.input_tokens,
+       r.cached_input_tokens, r.cache_write_tokens, r.output_tokens, r.reasoning_tokens)
 ORDER BY 1, 2, 3, 4
 LIMIT 1000

@@ -97,10 +97,25 @@ class Session:
         with _mapped():
             return await self._connection.fetchval(sql, *args)
 
-    async def execute(self, sql: str, *args: object) -> None:
-        """One statement; without arguments, several separated by semicolons."""
+    async def execute(self, sql: str, *args: object, timeout_s: float | None = None) -> None:
+        """One statement; without arguments, several separated by semicolons. ``timeout_s`` instead of the pool's."""
         with _mapped():
-            await self._connection.execute(sql, *args)
+            await self._connection.execute(sql, *args, timeout=timeout_s)
+
+    async def stream(self, sql: str, *args: object, rows_at_once: int = 1000) -> AsyncIterator[Row]:
+        """The rows of a query as they are asked for, never more than ``rows_at_once`` in memory.
+
+        Inside a transaction only, which stays open as long as somebody reads.
+        """
+        with _mapped():
+            cursor = await self._connection.cursor(sql, *args)
+        while True:
+            with _mapped():
+                rows = await cursor.fetch(rows_at_once)
+            for row in rows:
+                yield row
+            if len(rows) < rows_at_once:
+                return
 
     async def copy_in(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         with _mapped():
