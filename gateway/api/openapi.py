@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway.api.operation import AnyOperation
 from gateway.api.problem import MEDIA_TYPE, Problem
+from gateway.identity.roles import ACTIONS
 
 REF = "#/components/schemas/{model}"
 _PATH_PARAM = re.compile(r"\{(\w+)\}")
@@ -88,6 +89,11 @@ def _operation(operation: AnyOperation, schemas: Schemas, components: dict[str, 
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
+        # Who may, so that a test (and a page) can ask for it: how far each role's right reaches.
+        "x-tollgate-action": operation.action.value,
+        "x-tollgate-roles": {
+            role.value: extent.name.lower() for role, extent in ACTIONS[operation.action].items() if extent
+        },
         "parameters": [*_parameters(operation, schemas, components), *_headers(operation)],
         "responses": _responses(operation, schemas),
     }
