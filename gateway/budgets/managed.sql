@@ -25,7 +25,3 @@ WHERE (org_id, scope, scope_id, limit_window, operation, model) = ($1, $2, $3, $
 INSERT INTO managed_limit_versions (org_id, version)
 VALUES ($1, greatest($2::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
 ON CONFLICT (org_id) DO UPDATE SET version = greatest(managed_limit_versions.version + 1, excluded.version)
-
--- name: audit
-INSERT INTO audit_log (actor, action, object, before, after)
-VALUES ($1, $2, $3, $4::text::jsonb, $5::text::jsonb)

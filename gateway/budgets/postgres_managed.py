@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import orjson
+from dataclasses import asdict, dataclass
 
 from gateway.budgets.model import Grace, Limit, Scope, Window
+from gateway.stores import postgres_audit
 from gateway.stores.postgres import Postgres, Row
 from gateway.stores.redis import RedisCalls
 from gateway.stores.sql import Queries
@@ -87,7 +86,15 @@ class ManagedLimits:
             await session.execute(_SQL[query], *identity, *values)
             await session.execute(_SQL["bump"], org, newer_than + 1)
             what = "limit:" + "/".join(part or "*" for part in identity)
-            await session.execute(_SQL["audit"], actor, f"limit.{query}", what, _said(before), _said(after))
+            await postgres_audit.record(
+                session,
+                actor=actor,
+                action=f"limit.{query}",
+                object=what,
+                org=org,
+                before=_said(before),
+                after=_said(after),
+            )
         await self._redis.command("SET", _GENERATION, secrets.token_hex(8))
         return before
 
@@ -106,5 +113,5 @@ def _limit(row: Row) -> Limit:
     )
 
 
-def _said(limit: Limit | None) -> str | None:
-    return None if limit is None else orjson.dumps(limit).decode()
+def _said(limit: Limit | None) -> dict[str, object] | None:
+    return None if limit is None else asdict(limit)

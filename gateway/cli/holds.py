@@ -9,7 +9,7 @@ from typing import Any
 from gateway.cli.keys import print_table
 from gateway.cli.stores import actor, open_stores
 from gateway.errors import NotFound
-from gateway.identity import postgres_audit
+from gateway.stores import postgres_audit
 from pricing.money import format_credits
 
 
@@ -62,6 +62,7 @@ async def _release(options: argparse.Namespace) -> int:
                 actor=actor(),
                 action="hold.release",
                 object=f"hold:{options.request_id}",
+                org=found[0].subject.org,
                 before={"held_microcredits": found[0].amount, "org": found[0].subject.org},
                 after={"reason": options.reason},
             )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.errors import NotFound
-from gateway.identity import postgres_audit
 from gateway.identity.keys import KeyRecord
+from gateway.stores import postgres_audit
 from gateway.stores.postgres import Postgres, Row
 from gateway.stores.sql import Queries
 
