@@ -92,6 +92,11 @@ class Exchange:
         object.__setattr__(self, "_numerator", ratio.numerator)
         object.__setattr__(self, "_denominator", ratio.denominator)
 
+    @property
+    def ratio(self) -> tuple[int, int]:
+        """Microcredits per femto-USD of cost, markup included, as (numerator, denominator): for sums in SQL."""
+        return self._numerator, self._denominator
+
     def microcredits(self, cost_femtousd: int) -> int:
         """What a cost is charged as. The only rounding there is: up, once, at the end of a request."""
         return -(-cost_femtousd * self._numerator // self._denominator)

@@ -73,6 +73,15 @@ class UsageTable:
                 new: int = await session.fetch_value(_SQL["move_stage"])
         return new
 
+    async def write_staged(self, stage: str, args: Sequence[object]) -> int:
+        """Like `write`, of rows that the statement ``stage`` puts into usage_stage; their months must be there."""
+        async with self._postgres.session() as session:
+            await session.execute(_SQL["create_stage"])
+            async with session.transaction():
+                await session.execute(stage, *args)
+                new: int = await session.fetch_value(_SQL["move_stage"])
+        return new
+
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Keep what could not be written, for someone to mend. Idempotent."""
         async with self._postgres.transaction() as session:

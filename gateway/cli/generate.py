@@ -1,0 +1,67 @@
+"""`tollgate generate-usage`: a made-up past, to try reports on and to measure them by."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+from gateway.ledger.generated_usage import MadeDay, made_orgs, plan
+from gateway.ledger.postgres_generated import GeneratedUsage
+from gateway.reload import LiveConfig
+from gateway.settings.config import load_settings
+from gateway.stores.postgres import Postgres
+
+
+def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
+    # Without help it is not listed: it is no command for an installation that is in use.
+    parser = commands.add_parser(
+        "generate-usage",
+        parents=[with_config],
+        description="Write made-up usage of made-up organisations. For trials and measurements only: it fills the "
+        "tables that real usage is written to. Repeating it with the same numbers adds nothing.",
+    )
+    parser.add_argument("--org", type=int, default=4, metavar="N", help="how many organisations (default: 4)")
+    parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="requests (default: 100000)")
+    parser.add_argument("--days", type=int, default=365, metavar="N", help="over so many days (default: 365)")
+    parser.add_argument(
+        "--until", type=date.fromisoformat, metavar="DATE", help="the day after the last (default: today)"
+    )
+    parser.add_argument("--prefix", default="org", help="what the organisations are called, before a number")
+    parser.add_argument(
+        "--writers", type=int, default=2, metavar="N", help="connections that write (default: 2)"
+    )
+    parser.set_defaults(run=lambda options: asyncio.run(_generate(options)))
+
+
+async def _generate(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config, weak_admin_token_ok=True)
+    orgs = made_orgs(options.org, options.prefix)
+    until = options.until or datetime.now(UTC).date()
+    prices = LiveConfig(settings).current.prices
+    postgres = Postgres(settings.postgres.dsn.get_secret_value(), connections_max=options.writers + 1)
+    await postgres.start()
+    try:
+        usage = GeneratedUsage(postgres, prices, datetime.now(UTC))
+        await usage.prepare(orgs)
+        done, new = await usage.write_all(
+            plan(orgs, options.rows, until, options.days), options.writers, _progress(options.rows)
+        )
+    finally:
+        await postgres.stop()
+    print(f"\n{new:,} requests written, {done - new:,} were there")
+    return 0
+
+
+def _progress(total: int) -> Callable[[int, MadeDay], None]:
+    width = 40
+
+    def show(done: int, last: MadeDay) -> None:
+        filled = width * done // total
+        bar = "#" * filled + "." * (width - filled)
+        print(f"\r[{bar}] {100 * done / total:5.1f} %  {last.day}", end="", file=sys.stderr, flush=True)
+
+    return show
