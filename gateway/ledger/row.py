@@ -76,6 +76,8 @@ class UsageRow(NamedTuple):
     gateway_id: str
     partition: int
     sequence: int
+    from_balance: bool
+    """Whether the prepaid balance was charged."""
 
 
 COLUMNS = UsageRow._fields
@@ -147,6 +149,7 @@ def _row(entry: Entry) -> UsageRow:
         gateway_id=_text(admission["gateway_id"]),
         partition=entry.partition,
         sequence=int(fields[b"n"]),
+        from_balance=fields.get(b"p") == b"1",
     )
 
 

@@ -8,7 +8,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS usage_stage (
     cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, buckets text, price_ref text,
     cost_femtousd text, credits_microcredits bigint, held_microcredits bigint, usage_source text, status text,
     flags text[], upstream_status integer, first_byte_ms bigint, provider_request_id text, gateway_id text,
-    partition integer, sequence bigint
+    partition integer, sequence bigint, from_balance boolean DEFAULT false
 ) ON COMMIT DELETE ROWS
 
 -- name: move_stage
@@ -19,13 +19,14 @@ WITH inserted AS (
         provider, model, model_served, operation, route, tier, streamed, input_tokens, cached_input_tokens,
         cache_write_tokens, output_tokens, reasoning_tokens, buckets, price_ref, cost_usd, credits_microcredits,
         held_microcredits, usage_source, status, flags, upstream_status, first_byte_ms, provider_request_id,
-        gateway_id, partition, sequence
+        gateway_id, partition, sequence, from_balance
     )
     SELECT request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, end_user,
            tags::jsonb, provider, model, model_served, operation, route, tier, streamed, input_tokens,
            cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, buckets::jsonb, price_ref,
            cost_femtousd::numeric * 0.000000000000001, credits_microcredits, held_microcredits, usage_source,
-           status, flags, upstream_status, first_byte_ms, provider_request_id, gateway_id, partition, sequence
+           status, flags, upstream_status, first_byte_ms, provider_request_id, gateway_id, partition, sequence,
+           from_balance
     FROM usage_stage
     ORDER BY request_id, started_at
     ON CONFLICT (request_id, started_at) DO NOTHING
