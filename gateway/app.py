@@ -155,7 +155,11 @@ class Gateway:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             with self._in_flight:
-                return await (own_handle(request) if is_own(request.path) else proxy_handle(request))
+                return await (
+                    own_handle(request)
+                    if is_own(request.raw_path.partition("?")[0])
+                    else proxy_handle(request)
+                )
 
         self._server = Server(handle, fallback, settings.server)
 

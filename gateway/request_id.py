@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+VARIANT = "89ab"
+"""The first digit of the fourth group: two bits that are fixed, two that are random."""
+
 
 def new_request_id() -> str:
     """36 characters, ordered by time to the millisecond, unguessable."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    at_ms = f"{time.time_ns() // 1_000_000:012x}"
+    random = os.urandom(10)
+    digits = random.hex()
+    return f"{at_ms[:8]}-{at_ms[8:]}-7{digits[:3]}-{VARIANT[random[9] & 3]}{digits[3:6]}-{digits[6:18]}"

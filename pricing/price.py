@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter, mul
+from functools import lru_cache
+from operator import mul
 
 from pricing.errors import UnpricedTier, UnpricedUnit
 from pricing.images import PerImage
 from pricing.rates import CACHE_WRITE_BUCKETS, INDEX, INPUT_BUCKETS, OUTPUT_BUCKETS, Schedule
+from pricing.record import record
 from pricing.tiers import canonical, is_auto
-from pricing.usage import COUNTS, Usage
+from pricing.usage import COUNTS, NOTHING, Usage
 
 LEAST_OUTPUT_TOKENS = 1024
 """A hold that could not afford this many output tokens is refused rather than clamped."""
 
-NOTHING = Usage()
 
-_counts = attrgetter(*COUNTS)
 _REQUESTS = INDEX["requests"]
 _AUDIO_MS = INDEX["audio_ms"]
 _INPUT = INDEX["input"]
@@ -43,7 +43,7 @@ class Line:
     femtousd: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cost:
     """What a usage costs at the provider, before markup."""
 
@@ -72,7 +72,14 @@ class Cost:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@lru_cache(maxsize=4096)
+def _dearest_plain(top: tuple[int, ...], cache_ttl_1h: bool) -> tuple[int, int]:
+    """What a token of plain input, and what one of output can cost at most. ``top``: of a band, by `INDEX`."""
+    read = _PLAIN_INPUT + _LONG_WRITES if cache_ttl_1h else _PLAIN_INPUT
+    return max([top[index] for index in read]), max([top[index] for index in _ALL_OUTPUT])
+
+
+@record(frozen=True, slots=True)
 class Bound:
     """The most that a request can cost: a fixed part, and a price for each output token."""
 
@@ -139,7 +146,7 @@ class Price:
         prices = self._served(tier)
         schedule = self.dearest if prices is None else prices
         band = schedule.bands[0] if len(schedule.bands) == 1 else schedule.band(usage.input_tokens)
-        counts: tuple[int, ...] = _counts(usage)
+        counts = usage.counts
         if (band.prices[_REQUESTS] and not counts[_REQUESTS]) or 0 < counts[_AUDIO_MS] < self.audio_ms_min:
             counts = self._least_billed(counts, band.prices)
         total = sum(map(mul, counts, band.prices))
@@ -172,21 +179,24 @@ class Price:
         """
         schedule = self._asked(tier)
         top = schedule.band(input_tokens_max + extra.input_tokens).dearest
-        input_price = max(top[index] for index in _PLAIN_INPUT)
-        if cache_ttl_1h:
-            input_price = max(input_price, *(top[index] for index in _LONG_WRITES))
-        output_price = max(top[index] for index in _ALL_OUTPUT)
-        counts: tuple[int, ...] = _counts(extra)
-        fixed = input_tokens_max * input_price + self._bound_extra(counts, top, input_price, output_price)
+        input_price, output_price = _dearest_plain(top, cache_ttl_1h)
+        fixed = input_tokens_max * input_price
         missing: list[str] = []
         if input_tokens_max and _INPUT in schedule.unpriced and self._sells_tokens(schedule):
             missing.append("input")
         if output_tokens_max and _OUTPUT in schedule.unpriced:
             missing.append("output")
-        missing.extend(COUNTS[index] for index in schedule.unpriced if counts[index])
-        images_femtousd, missing_images = self._bound_images(extra, output_price)
-        missing.extend(missing_images)
-        fixed += images_femtousd + self._for_missing(missing)
+        if extra is NOTHING:
+            fixed += top[_REQUESTS]
+        else:
+            counts = extra.counts
+            fixed += self._bound_extra(counts, top, input_price, output_price)
+            missing.extend(COUNTS[index] for index in schedule.unpriced if counts[index])
+            images_femtousd, missing_images = self._bound_images(extra, output_price)
+            missing.extend(missing_images)
+            fixed += images_femtousd
+        if missing:
+            fixed += self._for_missing(missing)
         return Bound(fixed, output_price, output_tokens_max)
 
     @property
@@ -267,8 +277,6 @@ class Price:
         return nothing_priced or any(index not in schedule.unpriced for index in _ALL_OUTPUT)
 
     def _for_missing(self, missing: list[str]) -> int:
-        if not missing:
-            return 0
         if self.unit_ceiling_femtousd is None:
             raise UnpricedUnit(self.provider, self.model, missing[0])
         return self.unit_ceiling_femtousd

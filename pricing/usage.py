@@ -9,15 +9,17 @@ properties.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import add, attrgetter
+
+from pricing.record import record
 
 
 class NegativeUsage(ValueError):
     """A count came out below zero: what the provider reported contradicts itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Usage:
     """Counts by bucket; all exclusive, all integers >= 0.
 
@@ -54,6 +56,11 @@ class Usage:
             raise NegativeUsage(
                 ", ".join(f"{n} is {count}" for n, count in zip(COUNTS, counts, strict=True) if count < 0)
             )
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """All counts, in the order of `COUNTS`."""
+        return _counts(self)
 
     @property
     def input_tokens(self) -> int:
@@ -95,3 +102,6 @@ class Usage:
 COUNTS: tuple[str, ...] = tuple(f.name for f in fields(Usage) if f.name != "images")
 _counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*COUNTS)
 """All counts at once: a usage is made several times per request."""
+
+NOTHING = Usage()
+"""The one to compare with by ``is``: what most requests use beside text."""

@@ -1,13 +1,14 @@
 """One hold around one request: an ``async with`` that ends in exactly one way.
 
-Resolving is a write that must not be lost, so it runs in a task of its own: whoever awaits it may be
-cancelled, the write goes on, and whoever asks again gets its result.
+Resolving is a write that must not be lost: whoever awaits it may be cancelled, the write goes on in a task of its
+own, and whoever asks again gets its result.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -60,13 +61,13 @@ class Holding:
         self._handed_over = False
         self.on_lost: Callable[[], None] | None = None
         """Called when the hold is found to be gone or past its deadline: end the request before it costs more."""
-        self._settling: asyncio.Task[Settled] | None = None
+        self._settling: asyncio.Future[Settled] | None = None
         self._abandoning: asyncio.Task[None] | None = None
 
     @property
     def resolving(self) -> bool:
         """A write that ends this hold is under way."""
-        return any(task is not None and not task.done() for task in (self._settling, self._abandoning))
+        return any(write is not None and not write.done() for write in (self._settling, self._abandoning))
 
     def forwarded(self) -> None:
         """The point of no return: from here on the provider may have been asked to do something."""
@@ -87,11 +88,23 @@ class Holding:
         May be called again after `StoreUnavailable`; a call while another is under way gets its result.
         Raises `IllegalMove` when the hold was resolved before.
         """
-        if self._settling is None or self._settling.done():
-            self._check(State.SETTLED)
-            self._settling = asyncio.create_task(self._settle(cost, result))
-            self._settling.add_done_callback(_noticed)
-        return await asyncio.shield(self._settling)
+        if self._settling is not None and not self._settling.done():
+            return await asyncio.shield(self._settling)
+        self._check(State.SETTLED)
+        settling = self._settling = asyncio.get_running_loop().create_future()
+        try:
+            settled = await self._settle(cost, result)
+        except asyncio.CancelledError:
+            # It may have been written or not. It is written once more, apart from whoever left; twice has no effect.
+            again = asyncio.create_task(self._settle(cost, result))
+            again.add_done_callback(partial(_pass_on, settling))
+            raise
+        except BaseException as error:
+            settling.set_exception(error)
+            settling.exception()  # seen: it is raised here
+            raise
+        settling.set_result(settled)
+        return settled
 
     async def release(self) -> None:
         """Give the hold back. Only for requests that were never forwarded; raises `IllegalMove` otherwise."""
@@ -158,7 +171,17 @@ class Holding:
         self._registry.untrack(self)
 
 
-def _noticed(task: asyncio.Task[Settled] | asyncio.Task[None]) -> None:
+def _pass_on(settling: asyncio.Future[Settled], again: asyncio.Task[Settled]) -> None:
+    if again.cancelled():
+        settling.cancel()
+    elif (error := again.exception()) is not None:
+        settling.set_exception(error)
+        settling.exception()  # seen: whoever asks next is told anew
+    else:
+        settling.set_result(again.result())
+
+
+def _noticed(task: asyncio.Task[None]) -> None:
     """Whoever asked may be gone; an error is the next asker's to see, not the event loop's to report."""
     if not task.cancelled():
         task.exception()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from pricing.record import record
+
 
 class Scope(StrEnum):
     ORG = "org"
@@ -52,7 +54,7 @@ class Limit:
     """False: shadow mode; what it would have refused is counted, nothing is refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Subject:
     """Who is spending: the chain of scopes above one key."""
 
@@ -62,7 +64,7 @@ class Subject:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ask:
     """What one request wants held: ``fixed`` in any case, and between ``least`` and ``most`` on top of it."""
 
@@ -80,7 +82,7 @@ class Ask:
     open_calls_max: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Grant:
     """A hold that was taken."""
 
@@ -116,7 +118,7 @@ class Outcome(StrEnum):
     """Already resolved before; nothing was changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Settled:
     outcome: Outcome
     remaining: int | None

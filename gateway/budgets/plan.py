@@ -8,7 +8,8 @@ or not: it is what reconcile compares with the ledger.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.budgets.directory import OrgRules
 from gateway.budgets.keyspace import (
@@ -79,6 +80,8 @@ class Plan:
     hold_arguments: tuple[str, ...]
     """What the hold script is told after the request's own arguments."""
     resolve_arguments: tuple[str, ...]
+    forms: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What a store packed for calls by this plan, so that it does so once."""
 
 
 class Planner:

@@ -31,10 +31,13 @@ from gateway.budgets.refusals import (
 )
 from gateway.budgets.rules import Refusal, Shortage, check_amounts, check_cost
 from gateway.errors import ConfigError, RevokedKey, StoreUnavailable, TollgateError
-from gateway.stores.redis import CommandFailed, OutcomeUnknown, RedisCalls
+from gateway.stores.redis import CommandFailed, Form, OutcomeUnknown, RedisCalls
 
 HOLD_ATTEMPTS_S = 5.0
 """How long one hold may take over reloaded rules, a moved window and seeding before it is given up."""
+
+OWN_PARTS = 8
+"""What `_own` tells."""
 
 
 class RedisHolds:
@@ -96,7 +99,7 @@ class RedisHolds:
             planner = self._rules.known(org) or await self._rules.planner(org)
             plan = planner.plan(ask.subject, ask.operation, ask.model, self._now_us())
             try:
-                answer = await self._redis.run(scripts.HOLD, *_hold_call(ask, plan, planner.keys))
+                answer = await self._redis.submit(_hold_form(plan), _own(ask, planner.keys))
             except (OutcomeUnknown, CommandFailed, asyncio.CancelledError):
                 self._resolver.release_later(planner.keys, ask.request_id, plan)
                 raise
@@ -112,12 +115,13 @@ class RedisHolds:
 
     async def settle(self, grant: Grant, ask: Ask, cost: int, result: bytes) -> Settled:
         check_cost(cost)
-        planner = await self._rules.planner(ask.subject.org)
+        org = ask.subject.org
+        planner = self._rules.known(org) or await self._rules.planner(org)
         plan = planner.plan(ask.subject, ask.operation, ask.model, grant.started_at_us)
         answer = await self._resolver.settle(planner.keys, grant.request_id, plan, cost, result)
         if answer[0] == b"lost":
             # The rules may have changed since admission: charge what counts under today's.
-            planner = await self._rules.load(ask.subject.org)
+            planner = await self._rules.load(org)
             plan = planner.plan(ask.subject, ask.operation, ask.model, grant.started_at_us)
             answer = await self._resolver.charge_lost(planner.keys, grant, ask, plan, cost, result)
         if answer[0] == b"dup":
@@ -234,10 +238,17 @@ class RedisHolds:
         return True
 
 
-def _hold_call(
-    ask: Ask, plan: Plan, keys: PartitionKeys
-) -> tuple[tuple[str, ...], tuple[str | bytes | int, ...]]:
-    return (*plan.hold_keys, keys.done(ask.request_id)), (
+def _hold_form(plan: Plan) -> Form:
+    form: Form | None = plan.forms.get("hold")
+    if form is None:
+        form = plan.forms["hold"] = Form.of(scripts.HOLD, plan.hold_keys, OWN_PARTS, plan.hold_arguments)
+    return form
+
+
+def _own(ask: Ask, keys: PartitionKeys) -> tuple[str | bytes | int, ...]:
+    """The done marker's key, and what else the hold script is told of this very request."""
+    return (
+        keys.done(ask.request_id),
         ask.request_id,
         ask.fixed,
         ask.least,
@@ -245,7 +256,6 @@ def _hold_call(
         ask.admission,
         ask.requests_per_minute or "",
         ask.open_calls_max or "",
-        *plan.hold_arguments,
     )
 
 

@@ -7,12 +7,14 @@ they are two JSON documents in one stream entry; in Postgres one row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
 import orjson
 
+from pricing.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record(frozen=True, slots=True)
 class Admission:
     request_id: str
     org_id: str
@@ -38,7 +40,7 @@ class Admission:
         return orjson.dumps(self)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Result:
     """Counts are inclusive, as in the `usage` view; ``buckets`` keeps the exclusive ones other than zero."""
 

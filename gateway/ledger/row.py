@@ -7,11 +7,12 @@ neighbours.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
+
+from pricing.record import record
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Partitions are made on demand, so an instant has to be one at which this software can have run.
@@ -23,7 +24,7 @@ class Unreadable(ValueError):
     """This entry is not one that settle or the reaper writes."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Entry:
     """One entry of the usage stream, as read: see `gateway.ledger.event` for the fields."""
 

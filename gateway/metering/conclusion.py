@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from gateway.metering.reading import Reading
 from gateway.metering.tokens import TokenCounter
+from pricing.record import record
 from pricing.usage import COUNTS, Usage
 
 
@@ -57,7 +58,7 @@ class Status(StrEnum):
     CUT = "cut"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Charged:
     """What is known of the request beforehand."""
 
@@ -71,7 +72,7 @@ class Charged:
     """Some billed output does not show in the bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Conclusion:
     usage: Usage
     source: Source

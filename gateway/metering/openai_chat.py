@@ -37,7 +37,8 @@ OPTIONS_BY_KIND: Mapping[str, ChatOptions] = MappingProxyType(
         "xai": ChatOptions(UsageRules(reasoning_beside=True), CostField.TICKS),
     }
 )
-"""The kinds that differ; every other kind is ``ChatOptions()``."""
+"""The kinds that differ; every other kind is `USUAL`."""
+USUAL = ChatOptions()
 
 
 class OpenAiChatReader(ReplyReader):

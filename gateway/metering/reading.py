@@ -6,13 +6,13 @@ were cut. A reader never raises on what a provider sends: what it cannot read it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from pricing.record import record
 from pricing.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reading:
     """What a reply said of itself, when it ended or was cut."""
 

@@ -49,8 +49,7 @@ class ReplyReader(ABC):
 
     def finish(self) -> Reading:
         if self._finished is None:
-            self._drain()
-            self._segment(b"".join(self._pending))
+            self._last(b"".join(self._pending))
             self._pending = []
             if self._framing is not None:
                 self._read(self._framing.finish())
@@ -93,6 +92,14 @@ class ReplyReader(ABC):
         self._pending = [data[whole:]]
         self._pending_bytes = len(data) - whole
 
+    def _last(self, data: bytes) -> None:
+        """The last segment. When it is the only one and holds a document, there is nothing to collect."""
+        only = data.lstrip(_LEADING) if self._framing is None else b""
+        if only.startswith(b"{"):
+            self._object(only, b"", unary=True)
+        else:
+            self._segment(data)
+
     def _segment(self, data: bytes) -> None:
         if self._finished is not None:
             return
@@ -105,22 +112,25 @@ class ReplyReader(ABC):
 
     def _read(self, events: list[Event]) -> None:
         unary = isinstance(self._framing, Document)
-        for event in events:
-            if event.data == b"[DONE]":
+        for name, data in events:
+            if data == b"[DONE]":
                 self.done()
-                continue
-            doc = _parsed(event.data)
-            if event.name == b"error" and doc is None:
-                self.failed = True
-            if not isinstance(doc, dict):
-                continue
-            if event.name == b"error" or doc.get("error"):
-                self.failed = True
-            if unary:
-                self.complete = True
-                self.document(doc)
             else:
-                self.event(event.name, doc)
+                self._object(data, name, unary=unary)
+
+    def _object(self, data: bytes, name: bytes, *, unary: bool) -> None:
+        doc = _parsed(data)
+        if name == b"error" and (doc is None or isinstance(doc, dict)):
+            self.failed = True
+        if not isinstance(doc, dict):
+            return
+        if doc.get("error"):
+            self.failed = True
+        if unary:
+            self.complete = True
+            self.document(doc)
+        else:
+            self.event(name, doc)
 
 
 def _parsed(data: bytes) -> object:
@@ -149,10 +159,8 @@ COUNT_MAX = 10**15
 
 def count(value: object) -> int:
     """A token count as providers send it: an integer, rarely a whole float; anything else is 0."""
-    if isinstance(value, bool):
-        return 0
-    if isinstance(value, int):
-        return min(max(0, value), COUNT_MAX)
+    if type(value) is int:
+        return value if 0 <= value <= COUNT_MAX else COUNT_MAX if value > 0 else 0
     if isinstance(value, float) and value > 0 and value == value and value != float("inf"):
         return int(min(-(-value // 1), COUNT_MAX))
     return 0

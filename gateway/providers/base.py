@@ -9,14 +9,14 @@ out (`forward`), how is usage read from what comes back (`reader`), and how is a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from gateway.errors import TollgateError
 from gateway.metering.reading import UsageFilter, UsageReader
 from gateway.providers.splice import CapMember, CapSlot, Edit
-from pricing.usage import Usage
+from pricing.usage import NOTHING, Usage
 
 
 class Operation(StrEnum):
@@ -68,7 +68,7 @@ class Call:
     """Whether the output cap can be lowered (decides if the hold may be clamped)."""
     cap_floor: int = 0
     """The forwarded cap must be greater than this (Anthropic's thinking budget, a provider's least)."""
-    extra: Usage = field(default_factory=Usage)
+    extra: Usage = NOTHING
     """Ceilings for what is charged beside text tokens: searches, images, audio. Held in full."""
     input_unbounded: bool = False
     """The body refers to input that it does not contain (earlier responses, files, documents): the input may

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -24,6 +23,7 @@ import regex as re  # the standard library's possessive groups are broken before
 from gateway.errors import BadRequest
 from gateway.providers.lean import MARK, Lean, lean
 from gateway.providers.splice import CapMember, CapSlot, Edit
+from pricing.record import record
 
 PARSE_WHOLE_BYTES_MAX = 1 << 20
 """Bodies up to 1 MiB are parsed as they are (about 4 ms); larger ones are made lean first."""
@@ -41,7 +41,7 @@ _TTL = re.compile(rb'"ttl"[ \t\r\n]*:[ \t\r\n]*"(?!5m")')
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Span:
     """Where a member's value stands, in the bytes of the body."""
 

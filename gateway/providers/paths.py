@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from gateway.errors import UnsupportedRoute
@@ -16,6 +17,7 @@ _DOTS = re.compile(r"/\.\.?(?:/|\Z)")
 _VERB = re.compile(r"/models/.+:[A-Za-z]+\Z")
 
 
+@lru_cache(maxsize=1024)
 def clean_path(raw_path: str) -> str:
     """``raw_path`` unchanged, if every server reads it the same way; raises `UnsupportedRoute` otherwise.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from pricing.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Edit:
     """``body[start:end]`` becomes ``data``."""
 
@@ -15,7 +16,7 @@ class Edit:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CapMember:
     """An output cap that the client sent: where its digits stand, and what they say."""
 
@@ -24,7 +25,7 @@ class CapMember:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CapSlot:
     """Where, and between which bytes, the number of a cap is written that the client did not send."""
 

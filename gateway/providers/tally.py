@@ -12,7 +12,7 @@ from gateway.errors import BadRequest
 from gateway.providers import ceilings
 from gateway.providers.body import Document
 from gateway.providers.ceilings import ToolCeiling
-from pricing.usage import Usage
+from pricing.usage import NOTHING, Usage
 
 _BASE64_BYTES, _BASE64_CHARS = 3, 4
 
@@ -114,9 +114,6 @@ class Tally:
             output_image=self.images * ceilings.IMAGE_OUTPUT_TOKENS_MAX,
             web_searches=self.searches,
         )
-
-
-NOTHING = Usage()
 
 
 def known_tool(table: Mapping[str, ToolCeiling], name: object, param: str) -> ToolCeiling:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gateway.budgets.directory import check_allow_lists
 from gateway.budgets.holding import Holding, Holdings
@@ -22,9 +22,10 @@ from gateway.settings.limits import MICROCREDITS_MAX
 from pricing.book import PriceBook
 from pricing.errors import PricingError
 from pricing.price import Price
+from pricing.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Prepared:
     """A request that may be made, if the budgets allow it."""
 
@@ -60,9 +61,10 @@ class Admissions:
         if call.route.metered:
             operation = call.route.operation
             loaded.directory.check_allowed(subject, operation, call.model)
-            check_allow_lists(
-                f"key {key.key_id}", key.allowed_models, key.allowed_operations, operation, call.model
-            )
+            if key.allowed_models is not None or key.allowed_operations is not None:
+                check_allow_lists(
+                    f"key {key.key_id}", key.allowed_models, key.allowed_operations, operation, call.model
+                )
         price_of = price_lookup(book, provider)
         clamp = headers.get("x-tollgate-clamp", "").lower() != "off"
         bounded = (

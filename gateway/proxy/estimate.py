@@ -7,19 +7,19 @@ store grants of the elastic part becomes the cap that goes out, so that the prov
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.errors import BadRequest, UnpricedModel
 from gateway.providers.base import Call
 from pricing.money import Exchange
-from pricing.price import NOTHING, Bound, Price
-from pricing.usage import Usage
+from pricing.price import Bound, Price
+from pricing.record import record
+from pricing.usage import NOTHING, Usage
 
 PriceOf = Callable[[str], Price]
 """The price of a model at the provider that is called. Raises `pricing.errors.PricingError`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Estimate:
     """One request's bounds. Amounts in microcredits, caps in tokens per choice."""
 
@@ -54,7 +54,7 @@ class Estimate:
     def bound_usage(self, cap: int | None) -> Usage:
         """The usage that a hold was taken for, as a row shows it when nothing better is known."""
         bound = Usage(input=self.input_tokens_max, output=(self.cap if cap is None else cap) * self.choices)
-        return bound if self.extra == NOTHING else bound + self.extra
+        return bound if self.extra is NOTHING else bound + self.extra
 
 
 def estimate(
@@ -71,18 +71,18 @@ def estimate(
     and what ``price_of`` raises.
     """
     price = price_of(call.model)
-    prices = [price, *(price_of(model) for model in call.models_also)]
+    prices = [price, *map(price_of, call.models_also)]
     input_max = _input_bound(
         call, prices, call.input_tokens_max if input_tokens_max is None else input_tokens_max
     )
-    cap = _cap(call, max(each.max_output_tokens for each in prices))
+    cap = _cap(call, max([each.max_output_tokens for each in prices]))
     tier = asked_tier(call)
     bounds: list[Bound] = [
         each.bound(input_max, cap * call.choices, call.extra, cache_ttl_1h=call.cache_ttl_1h, tier=tier)
         for each in prices
     ]
-    fixed = exchange.microcredits(max(bound.fixed_femtousd for bound in bounds))
-    token_femtousd = max(bound.output_token_femtousd for bound in bounds) * call.choices
+    fixed = exchange.microcredits(max([bound.fixed_femtousd for bound in bounds]))
+    token_femtousd = max([bound.output_token_femtousd for bound in bounds]) * call.choices
     elastic = call.elastic and clamp and cap > 0
     cap_least = min(cap, max(price.least_output_tokens, call.cap_floor + 1)) if elastic else cap
     return Estimate(
@@ -103,13 +103,15 @@ def estimate(
 def free_estimate(exchange: Exchange) -> Estimate:
     """For routes that cost nothing."""
     return Estimate(
-        price=None, exchange=exchange, choices=1, input_tokens_max=0, extra=Usage(), cap=0, cap_least=0,
+        price=None, exchange=exchange, choices=1, input_tokens_max=0, extra=NOTHING, cap=0, cap_least=0,
         token_femtousd=0, fixed=0, least=0, most=0,
     )  # fmt: skip
 
 
 def asked_tier(call: Call) -> str | None:
     """The service tier asked for, in the one spelling that `pricing.tiers` reads."""
+    if call.tier is None and call.speed is None and call.geo is None:
+        return None
     parts = [
         part
         for part in (call.tier, call.speed and f"speed:{call.speed}", call.geo and f"geo:{call.geo}")
@@ -120,7 +122,7 @@ def asked_tier(call: Call) -> str | None:
 
 def _input_bound(call: Call, prices: list[Price], body_bound: int) -> int:
     if not call.input_unbounded:
-        return body_bound + max(price.overhead_input_tokens for price in prices) * call.passes
+        return body_bound + max([price.overhead_input_tokens for price in prices]) * call.passes
     windows = [price.context_window for price in prices]
     if any(window is None for window in windows):
         raise UnpricedModel(

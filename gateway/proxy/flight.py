@@ -17,10 +17,11 @@ from gateway.proxy.exchange import End, Exchange
 from gateway.proxy.provider import Provider
 from gateway.settings.limits import MICROCREDITS_MAX
 from pricing.errors import PricingError
+from pricing.record import record
 from pricing.usage import COUNTS, Usage
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Charge:
     """What a request came to."""
 
@@ -193,8 +194,9 @@ class Flight:
 
 def buckets(usage: Usage) -> dict[str, int]:
     """The exclusive counts that are not zero, images by their label."""
-    found = {name: count for name in COUNTS if (count := getattr(usage, name))}
-    found.update({f"image {label}": count for label, count in usage.images})
+    found = {name: count for name, count in zip(COUNTS, usage.counts, strict=True) if count}
+    if usage.images:
+        found.update({f"image {label}": count for label, count in usage.images})
     return found
 
 

@@ -14,17 +14,16 @@ def request_head(
     """The request line and headers, ready to be written. ``path`` is what follows the provider's base_url."""
     pool = provider.pool
     target = pool.prefix + path
-    if query := forwarded_query(request.rel_url.raw_query_string):
+    raw_query = request.raw_path.partition("?")[2]
+    if raw_query and (query := forwarded_query(request.rel_url.raw_query_string)):
         target = f"{target}?{query}"
     lines = [
         f"{request.method} {target} HTTP/1.1".encode("ascii"),
-        b"host: " + pool.host_header,
-        b"accept-encoding: identity",
-        *(name + b": " + value for name, value in forwarded_headers(request)),
+        pool.own_headers,
+        *[b"%b: %b" % header for header in forwarded_headers(request)],
     ]
     if api_key is not None:
         headers = provider.dialect.auth_headers(api_key)
         lines += [f"{name}: {value}".encode("latin-1") for name, value in headers.items()]
-    if body_bytes is not None:
-        lines.append(b"content-length: %d" % body_bytes)
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    lines.append(b"content-length: %d\r\n\r\n" % body_bytes if body_bytes is not None else b"\r\n")
+    return b"\r\n".join(lines)

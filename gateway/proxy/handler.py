@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
@@ -32,6 +31,7 @@ from gateway.proxy.refusal import refusal
 from gateway.proxy.reply import Replies
 from gateway.request_id import new_request_id
 from gateway.settings.config import ServerSettings
+from pricing.record import record
 
 log = logging.getLogger("tollgate.proxy")
 NO_QUERY: Mapping[str, str] = {}
@@ -42,7 +42,7 @@ class KeyLookup(Protocol):
         """Whose key this is. Raises `Unauthenticated` and its kin, or `StoreUnavailable`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Target:
     """Where a request goes."""
 
@@ -81,8 +81,8 @@ class Proxy:
         dialect, provider_name, route_name = self._fallback, "none", "none"
         response: web.StreamResponse
         try:
-            query = request.query if request.rel_url.raw_query_string else NO_QUERY
-            raw_path = request.raw_path.partition("?")[0]
+            raw_path, asked, _ = request.raw_path.partition("?")
+            query = request.query if asked else NO_QUERY
             provider, path = self._located(request.method, raw_path, query, request.headers)
             dialect, provider_name = provider.dialect, provider.name
             check_head(request, self._settings.header_bytes_max)

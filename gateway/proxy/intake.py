@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from urllib.parse import unquote_plus
 
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -13,6 +14,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout, UnsupportedMediaType
 from gateway.providers.credentials import STRIPPED_HEADERS, STRIPPED_QUERY
 from gateway.proxy.decoding import decode_body
+from pricing.record import record
 
 OFF_LOOP_BYTES = 256 * 1024
 """Work on bodies larger than this is done in a thread, so that no other request waits for it."""
@@ -42,7 +44,7 @@ def check_head(request: web.BaseRequest, bytes_max: int) -> None:
     """
     if request.version not in (HttpVersion11, HttpVersion10):
         raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    if sum([len(name) + len(value) for name, value in request.raw_headers]) > bytes_max:
+    if sum(map(len, chain.from_iterable(request.raw_headers))) > bytes_max:
         raise BadRequest(f"The headers are larger than the {bytes_max} bytes accepted here.")
 
 
@@ -107,15 +109,20 @@ def require_json(content_type: str | None) -> None:
 
 def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
     """The client's headers that the provider should see, as they were spelled."""
+    kept = [header for header in request.raw_headers if goes_on(header[0])]
+    if "connection" not in request.headers:
+        return kept
     named: set[bytes] = set()
-    for listed in request.headers.getall("connection", ()):
+    for listed in request.headers.getall("connection"):
         named.update(part.strip().lower().encode("latin-1", "replace") for part in listed.split(","))
-    kept = []
-    for name, value in request.raw_headers:
-        lower = name.lower()
-        if lower not in NOT_FORWARDED and lower not in named and not lower.startswith(b"x-tollgate-"):
-            kept.append((name, value))
-    return kept
+    return [header for header in kept if header[0].lower() not in named]
+
+
+@lru_cache(maxsize=1024)
+def goes_on(name: bytes) -> bool:
+    """Whether a header of this name, however it is spelled, is for the provider too."""
+    lower = name.lower()
+    return lower not in NOT_FORWARDED and not lower.startswith(b"x-tollgate-")
 
 
 def forwarded_query(query: str) -> str:
@@ -126,7 +133,7 @@ def forwarded_query(query: str) -> str:
     return "&".join(kept)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Attribution:
     """Whose work a call is, in the caller's own words."""
 

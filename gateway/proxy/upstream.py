@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -185,10 +186,8 @@ class UpstreamConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200 or self._sink is None:
             return
-        names = {name.lower() for name, _ in self._headers}
-        self._until_close = (
-            b"content-length" not in names and b"transfer-encoding" not in names and status not in (204, 304)
-        )
+        names = [name for name, _ in self._headers]
+        self._until_close = status not in (204, 304) and not any(map(_delimits, names))
         self._watch(self._pool.settings.timeouts.idle_s)
         self._sink.on_head(status, self._headers)
 
@@ -260,6 +259,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._timer = None
 
 
+@lru_cache(maxsize=256)
+def _delimits(name: bytes) -> bool:
+    """Whether this header says where the body ends."""
+    return name.lower() in (b"content-length", b"transfer-encoding")
+
+
 class UpstreamPool:
     """Keep-alive connections to one provider. Bounded: past ``connections_max`` callers wait their turn."""
 
@@ -270,7 +275,8 @@ class UpstreamPool:
         self.host = url.hostname
         self.port = url.port or (443 if url.scheme == "https" else 80)
         self.prefix = url.path
-        self.host_header = url.netloc.encode("ascii")
+        self.own_headers = b"host: %b\r\naccept-encoding: identity" % url.netloc.encode("ascii")
+        """What every request says for the gateway itself."""
         self._tls = _tls_context(settings) if url.scheme == "https" else None
         self._idle: deque[UpstreamConnection] = deque()
         self._busy: set[UpstreamConnection] = set()

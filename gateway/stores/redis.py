@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import ssl
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -23,6 +23,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from gateway.errors import ConfigError, StoreUnavailable
 
 Argument = str | bytes | int
+Reply = Coroutine[Any, Any, Any]
 CALLS_MAX = 50_000
 """Calls that may await their replies at once: far above what a gateway admits; beyond it Redis has
 stalled.
@@ -50,11 +51,37 @@ class Script:
         return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A call of a script that is packed beforehand, but for its last key and its first arguments: the blanks."""
+
+    script: Script
+    blanks: int
+    _head: bytes
+    _tail: bytes
+
+    @classmethod
+    def of(cls, script: Script, keys: Sequence[str], blanks: int, arguments: Sequence[Argument]) -> Form:
+        """``keys`` come before the blanks (the first of which is a key), ``arguments`` behind them."""
+        parts = 3 + len(keys) + blanks + len(arguments)
+        head = _parts(("EVALSHA", script.sha, len(keys) + 1, *keys))
+        return cls(script, blanks, b"*%d\r\n%b" % (parts, head), _parts(tuple(arguments)))
+
+    def filled(self, own: tuple[Argument, ...]) -> bytes:
+        """The packed command. Raises ValueError if ``own`` are not as many as there are blanks."""
+        if len(own) != self.blanks:
+            raise ValueError(f"{self.script.name}: {len(own)} values for {self.blanks} blanks")
+        return b"".join((self._head, _parts(own), self._tail))
+
+
 class RedisCalls(Protocol):
     """What adapters need of Redis."""
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run a script that is safe to run twice."""
+
+    async def submit(self, form: Form, own: tuple[Argument, ...]) -> Any:
+        """`run`, with nearly all of the call packed already."""
 
     async def command(self, *arguments: Argument) -> Any:
         """Run one command that is safe to run twice."""
@@ -63,6 +90,11 @@ class RedisCalls(Protocol):
 def _pack(arguments: tuple[Argument, ...]) -> bytes:
     packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type]  # its stub means a 1-tuple
     return packed
+
+
+def _parts(arguments: tuple[Argument, ...]) -> bytes:
+    """What stands in a packed command after its count of parts."""
+    return _pack(arguments).partition(b"\r\n")[2]
 
 
 class _Connection(asyncio.Protocol):
@@ -172,11 +204,16 @@ class RedisStore:
         self._connecting: asyncio.Task[_Connection] | None = None
         self._closed = False
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        return await self.send(_pack(("EVALSHA", script.sha, len(keys), *keys, *arguments)), script)
+    # Not async themselves: a coroutine less for each call.
 
-    async def command(self, *arguments: Argument) -> Any:
-        return await self.send(_pack(arguments), None)
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        return self.send(_pack(("EVALSHA", script.sha, len(keys), *keys, *arguments)), script)
+
+    def submit(self, form: Form, own: tuple[Argument, ...]) -> Reply:
+        return self.send(form.filled(own), form.script)
+
+    def command(self, *arguments: Argument) -> Reply:
+        return self.send(_pack(arguments), None)
 
     async def send(self, packed: bytes, script: Script | None) -> Any:
         """Send one packed command; once more over a fresh connection if the first one broke under it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -85,8 +86,18 @@ class Options:
 
 def hidden_prompt(model: str, root: Mapping[str, Any]) -> int:
     """Tokens of the prompt that a provider puts before every request to some models."""
-    names = (model, *(name for name in fields.items(root, "models") if isinstance(name, str)))
-    return ceilings.GROK_PROMPT_TOKENS if any("grok" in name for name in names) else 0
+    names = [model, *[name for name in fields.items(root, "models") if isinstance(name, str)]]
+    return ceilings.GROK_PROMPT_TOKENS if "grok" in " ".join(names) else 0
+
+
+@lru_cache(maxsize=1024)
+def _shows_all(model: str) -> bool:
+    return _VISIBLE.match(model) is not None
+
+
+@lru_cache(maxsize=1024)
+def _runs_tools(model: str) -> bool:
+    return _HOSTED_LOOP.match(model) is not None
 
 
 def hidden_reasoning(model: str, root: Mapping[str, Any], options: Options) -> bool:
@@ -96,7 +107,7 @@ def hidden_reasoning(model: str, root: Mapping[str, Any], options: Options) -> b
             or root.get("reasoning_format") == "hidden"
             or root.get("include_reasoning") is False
         )
-    return not _VISIBLE.match(model)
+    return not _shows_all(model)
 
 
 def read_chat(route: Route, body: bytes, options: Options) -> Call:
@@ -272,7 +283,7 @@ def image_ceiling(model: str, detail: object) -> int:
 
 def _take_extras(root: Mapping[str, Any], model: str, tally: Tally) -> tuple[str, ...]:
     """Searches, fallback models, predictions; returns the buckets that output may fall in."""
-    if root.get("web_search_options") is not None or _HOSTED_LOOP.match(model):
+    if root.get("web_search_options") is not None or _runs_tools(model):
         tally.tool(ceilings.OPENAI_TOOLS["web_search"], None)
         tally.reference()
     if (live := fields.child(root, "search_parameters")) and live.get("mode") != "off":

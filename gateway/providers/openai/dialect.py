@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.errors import TollgateError
 from gateway.metering.filter import UsageEventFilter
-from gateway.metering.openai_chat import OPTIONS_BY_KIND, ChatOptions, OpenAiChatReader
+from gateway.metering.openai_chat import OPTIONS_BY_KIND, USUAL, OpenAiChatReader
 from gateway.metering.openai_embeddings import OpenAiEmbeddingsReader
 from gateway.metering.openai_images import OpenAiImagesReader
 from gateway.metering.openai_responses import OpenAiResponsesReader
@@ -79,7 +79,7 @@ class OpenAiDialect:
         return splice(call.body, (*call.edits, *cap_edits(call.caps, call.cap_slot, output_cap)))
 
     def reader(self, call: Call, content_type: str) -> UsageReader:
-        chat_options = OPTIONS_BY_KIND.get(self.kind, ChatOptions())
+        chat_options = OPTIONS_BY_KIND.get(self.kind, USUAL)
         match call.route.name:
             case "responses":
                 return OpenAiResponsesReader(chat_options.cost)
