@@ -23,6 +23,8 @@ class AnthropicReader(ReplyReader):
 
     __slots__ = ("_cache_ttl_1h", "_id", "_model", "_output_reported", "_texts", "_usage")
 
+    MARKS = frozenset({"content", "content_block", "delta", "message", "usage"})
+
     def __init__(self, cache_ttl_1h: bool = False) -> None:
         super().__init__()
         self._cache_ttl_1h = cache_ttl_1h

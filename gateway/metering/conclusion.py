@@ -7,6 +7,7 @@ no status was ever seen               the bound: the request may have run in ful
 a status other than 2xx               nothing: providers do not bill what they refuse
 2xx, an error and no output           nothing
 2xx unary, not received to its end    the bound: it was generated whole before its first byte
+2xx, of no form that is known here    the bound: what was generated cannot be told
 2xx, output that does not show        the bound (reasoning, server tools, media)
 2xx, all output shows in the bytes    counted: the prompt, and the text received, delivered or not
 ==================================== =========================================================================
@@ -144,7 +145,8 @@ def _usage(
     if reading.failed and not reading.produced and reading.usage is None:
         return Usage(), Source.NONE
     whole = reading.complete or (charged.streamed and ending is not Ending.UPSTREAM_LOST)
-    if not whole or charged.hidden_output or _beside_text(charged.bound):
+    unknown = reading.unread and not reading.produced
+    if not whole or unknown or charged.hidden_output or _beside_text(charged.bound):
         return _with_reported_input(charged.bound, reading), Source.BOUND
     return _counted(reading, charged, counter)
 

@@ -30,6 +30,8 @@ _SEARCH_PER_REQUEST = ("gemini-1", "gemini-2")
 class GeminiReader(ReplyReader):
     __slots__ = ("_finished_reason", "_id", "_images", "_model", "_queries", "_stale", "_texts", "_usage")
 
+    MARKS = frozenset({"candidates", "promptFeedback", "usageMetadata"})
+
     def __init__(self) -> None:
         super().__init__()
         self._usage: Json | None = None

@@ -54,6 +54,8 @@ class OpenAiChatReader(ReplyReader):
         "_usage",
     )
 
+    MARKS = frozenset({"choices", "usage", "x_groq"})
+
     def __init__(self, options: ChatOptions = ChatOptions()) -> None:
         super().__init__()
         self._options = options

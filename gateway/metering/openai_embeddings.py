@@ -11,6 +11,8 @@ from gateway.metering.reported_cost import CostField, reported_cost
 class OpenAiEmbeddingsReader(ReplyReader):
     __slots__ = ("_cost_field", "_doc")
 
+    MARKS = frozenset({"data", "usage"})
+
     def __init__(self, cost: CostField | None = None) -> None:
         super().__init__()
         self._cost_field = cost

@@ -18,6 +18,8 @@ class OpenAiImagesReader(ReplyReader):
 
     __slots__ = ("_cost_field", "_images", "_label", "_model", "_usage")
 
+    MARKS = frozenset({"b64_json", "data", "usage"})
+
     def __init__(self, label: str = "", cost: CostField | None = None) -> None:
         super().__init__()
         self._label = label

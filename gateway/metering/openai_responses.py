@@ -25,6 +25,8 @@ _UNPRICED_TOOLS = {"file_search_call": "file_search", "code_interpreter_call": "
 class OpenAiResponsesReader(ReplyReader):
     __slots__ = ("_cost_field", "_final", "_response", "_texts")
 
+    MARKS = frozenset({"delta", "item", "output", "part", "response"})
+
     def __init__(self, cost: CostField | None = None) -> None:
         super().__init__()
         self._cost_field = cost

@@ -42,6 +42,8 @@ class Reading:
     """The reply reached its own end marker (or the end of its JSON document)."""
     failed: bool = False
     """The reply carries the provider's error instead of, or after, output."""
+    unread: bool = False
+    """Something came, and none of it is of a form that the reader knows: what was generated cannot be told."""
     notes: tuple[str, ...] = ()
     """Contradictions and omissions that someone should be able to find, e.g. ``cached_over_input``."""
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import orjson
 
@@ -30,13 +31,20 @@ Json = Mapping[str, Any]
 class ReplyReader(ABC):
     """Turns the bytes of a reply into JSON objects, in order, and asks at the end what they said."""
 
-    __slots__ = ("_finished", "_framing", "_pending", "_pending_bytes", "complete", "failed", "notes")
+    __slots__ = (
+        "_finished", "_foreign", "_framing", "_known", "_pending", "_pending_bytes", "complete", "failed", "notes",
+    )  # fmt: skip
+
+    MARKS: ClassVar[frozenset[str]]
+    """Members of which every reply in this form has one at its top level, in its first events at the latest."""
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._framing: Document | JsonArrayScanner | SseScanner | None = None
         self._finished: Reading | None = None
+        self._known = False
+        self._foreign = False
         self.complete = False
         self.failed = False
         self.notes: dict[str, None] = {}
@@ -57,8 +65,18 @@ class ReplyReader(ABC):
                     self.note("oversized_event")
                 if isinstance(self._framing, JsonArrayScanner):
                     self.complete = self.complete or self._framing.ended
-            self._finished = self.reading()
+            self._finished = self._marked(self.reading())
         return self._finished
+
+    def _marked(self, reading: Reading) -> Reading:
+        foreign = self._foreign
+        if isinstance(self._framing, SseScanner):
+            foreign = foreign or self._framing.foreign  # comments, which keep a connection open, say nothing
+        elif isinstance(self._framing, Document):
+            foreign = True
+        if self._known or self.failed or not foreign:
+            return reading
+        return replace(reading, unread=True, notes=(*reading.notes, "unread_reply"))
 
     @property
     def streamed(self) -> bool:
@@ -120,6 +138,9 @@ class ReplyReader(ABC):
 
     def _object(self, data: bytes, name: bytes, *, unary: bool) -> None:
         doc = _parsed(data)
+        if not self._known:
+            self._known = isinstance(doc, dict) and not self.MARKS.isdisjoint(doc)
+            self._foreign = not self._known
         if name == b"error" and (doc is None or isinstance(doc, dict)):
             self.failed = True
         if not isinstance(doc, dict):

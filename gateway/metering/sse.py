@@ -28,7 +28,7 @@ class Event(NamedTuple):
 class SseScanner:
     """Bytes in, complete events out. Linear in the bytes as long as they come in segments of some size."""
 
-    __slots__ = ("_after_cr", "_data", "_data_bytes", "_name", "_started", "_tail", "skipped")
+    __slots__ = ("_after_cr", "_data", "_data_bytes", "_name", "_started", "_tail", "foreign", "skipped")
 
     def __init__(self) -> None:
         self._tail = Bulk(EVENT_BYTES_MAX)
@@ -40,6 +40,8 @@ class SseScanner:
         self._started = False
         self.skipped = 0
         """Events left out because they were larger than `EVENT_BYTES_MAX`."""
+        self.foreign = False
+        """There were lines that are of no event and no comment."""
 
     def feed(self, data: bytes) -> list[Event]:
         if self._after_cr and data:
@@ -97,6 +99,8 @@ class SseScanner:
                 self._name = line[6:].strip()
             elif line.startswith(b"error:"):
                 events.append(Event(b"error", line[6:].lstrip()))
+            elif not line.startswith((b":", b"id:", b"retry:")):
+                self.foreign = True
 
     def _append(self, value: bytes) -> None:
         self._data_bytes += len(value)

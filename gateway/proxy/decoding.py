@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from typing import IO, cast
 
 import brotli
 import zstandard
@@ -17,6 +18,10 @@ from gateway.errors import BadRequest, BodyTooLarge, UnsupportedEncoding
 PIECE_BYTES = 256 * 1024
 ZSTD_WINDOW_BYTES_MAX = 1 << 27
 """128 MiB: the most that the zstd command asks of a decoder by default."""
+
+REPLY_PIECE_BYTES_MAX = 16 * 1024 * 1024
+"""The most that one read of a compressed reply may decode to. Reads are a few hundred KB; text compresses tenfold, and
+what compresses a hundredfold is made to."""
 
 _CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, EOFError)
 
@@ -51,35 +56,98 @@ def decode_body(encoding: str, body: bytes, bytes_max: int) -> bytes:
     return b"".join(pieces)
 
 
+class _TooMuch(Exception):
+    """A piece of a reply decodes to more than it may."""
+
+
 class ReplyDecoder:
-    """Reads along with a compressed reply. Never raises: what cannot be decoded is left out."""
+    """Reads along with a compressed reply. Never raises: what cannot be decoded, or would decode to more than
+    ``piece_bytes_max`` at once, is left out."""
 
     __slots__ = ("_decode", "failed")
 
-    def __init__(self, encoding: bytes) -> None:
-        name = encoding.strip().lower()
-        self._decode: Callable[[bytes], bytes] | None
-        if name in (b"gzip", b"x-gzip", b"deflate"):
-            self._decode = zlib.decompressobj(47).decompress
-        elif name == b"br":
-            self._decode = brotli.Decompressor().process
-        elif name == b"zstd":
-            self._decode = (
-                zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX).decompressobj().decompress
-            )
-        else:
-            self._decode = None
+    def __init__(self, encoding: bytes, piece_bytes_max: int = REPLY_PIECE_BYTES_MAX) -> None:
+        start = _REPLY_CODECS.get(encoding.strip().lower())
+        self._decode = start(piece_bytes_max) if start is not None else None
         self.failed = self._decode is None
-        """The encoding is not known, or what came is not in it: from here on nothing is decoded."""
+        """The encoding is not known, or what came is not in it or is a bomb: from here on nothing is decoded."""
 
     def feed(self, data: bytes) -> bytes:
         if self._decode is None:
             return b""
         try:
             return self._decode(data)
-        except _CORRUPT:
+        except (*_CORRUPT, _TooMuch):
             self._decode, self.failed = None, True
             return b""
+
+
+def _inflated_reply(bytes_max: int) -> Callable[[bytes], bytes]:
+    decoder = zlib.decompressobj(47)
+
+    def decode(data: bytes) -> bytes:
+        piece = decoder.decompress(data, bytes_max)
+        if decoder.unconsumed_tail:
+            raise _TooMuch
+        return piece
+
+    return decode
+
+
+def _brotli_reply(bytes_max: int) -> Callable[[bytes], bytes]:
+    decoder = brotli.Decompressor()
+
+    def decode(data: bytes) -> bytes:
+        piece: bytes = decoder.process(data, output_buffer_limit=bytes_max)
+        if not decoder.can_accept_more_data():
+            raise _TooMuch
+        return piece
+
+    return decode
+
+
+class _Bounded:
+    """Where zstandard writes what it decodes; raises `_TooMuch` before it is more than ``bytes_max``."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, piece: bytes) -> int:
+        self._size += len(piece)
+        if self._size > self._bytes_max:
+            raise _TooMuch
+        self._pieces.append(bytes(piece))
+        return len(piece)
+
+    def taken(self) -> bytes:
+        taken = b"".join(self._pieces)
+        self._pieces, self._size = [], 0
+        return taken
+
+
+def _zstd_reply(bytes_max: int) -> Callable[[bytes], bytes]:
+    bounded = _Bounded(bytes_max)
+    writer = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX).stream_writer(
+        cast(IO[bytes], bounded),  # it only needs write()
+        write_size=PIECE_BYTES,
+    )
+
+    def decode(data: bytes) -> bytes:
+        writer.write(data)
+        return bounded.taken()
+
+    return decode
+
+
+_REPLY_CODECS: dict[bytes, Callable[[int], Callable[[bytes], bytes]]] = {
+    b"gzip": _inflated_reply,
+    b"x-gzip": _inflated_reply,
+    b"deflate": _inflated_reply,
+    b"br": _brotli_reply,
+    b"zstd": _zstd_reply,
+}
 
 
 def _inflate(window_bits: int) -> Callable[[bytes], Iterator[bytes]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.metering.conclusion import (
@@ -31,6 +33,7 @@ SILENT = Reading(texts=(TEXT,), complete=True)
 BROKEN = Reading(texts=(TEXT,))
 EMPTY = Reading()
 ERRORED = Reading(texts=(TEXT,), failed=True, complete=True)
+UNREAD = Reading(unread=True)
 ONLY_ERROR = Reading(failed=True, complete=True)
 STARTED = Reading(usage=INPUT_ONLY, input_only=True, texts=(TEXT,))
 
@@ -66,6 +69,11 @@ TABLE = [
     # 200, yet an error
     (E.COMPLETE, 200, ONLY_ERROR, STREAM, Usage(), S.NONE, T.UPSTREAM_ERROR),
     (E.COMPLETE, 200, ERRORED, STREAM, COUNTED, S.COUNTED, T.UPSTREAM_ERROR),
+    # of no known form: not free
+    (E.COMPLETE, 200, UNREAD, STREAM, BOUND, S.BOUND, T.OK),
+    (E.CLIENT_GONE, 200, UNREAD, STREAM, BOUND, S.BOUND, T.CLIENT_GONE),
+    (E.COMPLETE, 200, replace(UNREAD, complete=True), UNARY, BOUND, S.BOUND, T.OK),
+    (E.COMPLETE, 400, UNREAD, STREAM, Usage(), S.NONE, T.UPSTREAM_ERROR),
     # unreported, all output visible: counted
     (E.COMPLETE, 200, SILENT, UNARY, COUNTED, S.COUNTED, T.OK),
     (E.COMPLETE, 200, SILENT, STREAM, COUNTED, S.COUNTED, T.OK),
@@ -104,7 +112,7 @@ def test_what_is_charged(
 
 @pytest.mark.parametrize("ending", list(Ending))
 @pytest.mark.parametrize("code", [None, 200, 299, 301, 400, 500])
-@pytest.mark.parametrize("reading", [FULL, SILENT, BROKEN, EMPTY, ERRORED, ONLY_ERROR, STARTED])
+@pytest.mark.parametrize("reading", [FULL, SILENT, BROKEN, EMPTY, UNREAD, ERRORED, ONLY_ERROR, STARTED])
 @pytest.mark.parametrize("charged", [STREAM, UNARY, HIDDEN, ELSEWHERE, SEARCHING])
 def test_what_was_not_reported_never_costs_more_than_the_hold(
     ending: Ending, code: int | None, reading: Reading, charged: Charged

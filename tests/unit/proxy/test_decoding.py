@@ -82,6 +82,24 @@ def test_a_compressed_reply_reads_the_same_in_any_split(name: str) -> None:
         assert read == data
 
 
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize("step", [1000, 1 << 30], ids=["in pieces", "at once"])
+def test_a_reply_that_is_a_bomb_is_given_up_after_a_bounded_piece(name: str, step: int) -> None:
+    bomb = ENCODERS[name](bytes(64 * BOUND))
+    decoder = ReplyDecoder(name.encode(), piece_bytes_max=BOUND)
+    tracemalloc.start()
+    try:
+        for at in range(0, len(bomb), step):
+            assert len(decoder.feed(bomb[at : at + step])) <= BOUND
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * BOUND
+    if step >= len(bomb):
+        assert decoder.failed
+        assert decoder.feed(bomb) == b"", "and stays given up"
+
+
 def test_a_reply_that_cannot_be_decoded_is_left_out_quietly() -> None:
     assert ReplyDecoder(b"gzip").feed(b"not gzip") == b""
     assert ReplyDecoder(b"unknown").feed(b"anything") == b""
