@@ -1,4 +1,4 @@
-"""`tollgate keys create|list|revoke`."""
+"""`tollgate keys create|list|rotate|revoke`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway.identity.issuing import KeyIssuer, NewKey
 from gateway.identity.keys import file_keys
 from gateway.identity.postgres_keys import KeyTable
 from gateway.identity.redis_keys import SharedKeys
+from gateway.identity.roles import Reach
 from gateway.settings.limits import load_limits
 
 
@@ -22,7 +23,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "keys",
         help="client keys",
-        description="Make, list and revoke the keys that clients send. Those of limits.yaml are changed there.",
+        description="Make, list, rotate and revoke the keys that clients send. Those of limits.yaml are changed there.",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", parents=[with_config], help="make a key; it is shown this once")
@@ -39,10 +40,26 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     create.add_argument("--operation", action="append", help="allow only this operation (repeatable)")
     create.add_argument("--requests-per-minute", type=int, metavar="N", help="at most; default: no bound")
     create.add_argument("--open-calls", type=int, metavar="N", help="at most at once; default: no bound")
+    create.add_argument(
+        "--access",
+        choices=["calls", "role"],
+        default="calls",
+        help="what it may ask the API for: what any member may, or what its user's role allows; default: calls",
+    )
     create.set_defaults(run=lambda options: asyncio.run(_create(options)))
     listing = actions.add_parser("list", parents=[with_config], help="all keys, as prefixes")
     listing.add_argument("--org", metavar="ID", help="only this organisation's")
     listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
+    rotate = actions.add_parser(
+        "rotate", parents=[with_config], help="give a key another secret; it is shown this once"
+    )
+    rotate.add_argument("key_id", metavar="KEY-ID", help="the first column of `tollgate keys list`")
+    rotate.add_argument(
+        "--old-valid-until",
+        metavar="ISO-TIME",
+        help="how long the old secret goes on working, e.g. 2027-01-01T00:00:00Z; default: it stops now",
+    )
+    rotate.set_defaults(run=lambda options: asyncio.run(_rotate(options)))
     revoke = actions.add_parser("revoke", parents=[with_config], help="stop a key everywhere within a second")
     revoke.add_argument("key_id", metavar="KEY-ID", help="the first column of `tollgate keys list`")
     revoke.set_defaults(run=lambda options: asyncio.run(_revoke(options)))
@@ -62,7 +79,8 @@ async def _create(options: argparse.Namespace) -> int:
         allowed_operations=tuple(options.operation) if options.operation else None,
         requests_per_minute=options.requests_per_minute,
         open_calls_max=options.open_calls,
-        expires_at=_instant(options.expires),
+        expires_at=_instant("--expires", options.expires),
+        access=options.access,
     )
     async with open_stores(options.config) as stores:
         issued = await _issuer(stores).create(new, actor=actor())
@@ -81,7 +99,7 @@ async def _create(options: argparse.Namespace) -> int:
 async def _list(options: argparse.Namespace) -> int:
     async with open_stores(options.config) as stores:
         rows = [("ID", "KEY", "ORG", "TEAM", "USER", "STATE", "NAME")]
-        for listed in await _issuer(stores).list(options.org):
+        for listed in await _issuer(stores).list(Reach(options.org)):
             record = listed.record
             state = "revoked" if record.revoked else "active"
             if not record.revoked and record.expires_at is not None:
@@ -112,25 +130,39 @@ async def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+async def _rotate(options: argparse.Namespace) -> int:
+    old_until = _instant("--old-valid-until", options.old_valid_until)
+    async with open_stores(options.config) as stores:
+        _refuse_declared(stores, options.key_id, "replace its digest there")
+        issued = await _issuer(stores).rotate(options.key_id, old_until=old_until, actor=actor())
+    until = "stops now" if old_until is None else f"works until {old_until:%Y-%m-%d %H:%M:%S %Z}"
+    print(f"{options.key_id}: keep this key, it is not shown again; the old one {until}", file=sys.stderr)
+    print(issued.key)
+    return 0
+
+
+def _refuse_declared(stores: Stores, key_id: str, instead: str) -> None:
+    declared = {record.key_id for record in file_keys(load_limits(stores.settings.limits)).values()}
+    if key_id in declared:
+        raise BadRequest(f"{key_id} is declared in {stores.settings.limits}: {instead}.")
+
+
 async def _revoke(options: argparse.Namespace) -> int:
     async with open_stores(options.config) as stores:
-        declared = {record.key_id for record in file_keys(load_limits(stores.settings.limits)).values()}
-        if options.key_id in declared:
-            raise BadRequest(
-                f"{options.key_id} is declared in {stores.settings.limits}: delete it there, which revokes it."
-            )
+        _refuse_declared(stores, options.key_id, "delete it there, which revokes it")
         listed = await _issuer(stores).revoke(options.key_id, actor=actor())
     print(f"{listed.record.key_id} ({listed.prefix}…) is revoked")
     return 0
 
 
-def _instant(text: str | None) -> datetime | None:
+def _instant(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
     except ValueError as error:
-        raise BadRequest(f"--expires: {text!r} is not a time like 2027-01-01T00:00:00Z") from error
+        raise BadRequest(f"{option}: {text!r} is not a time like 2027-01-01T00:00:00Z") from error
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -1,29 +1,35 @@
-"""Creating, listing and revoking keys, as `tollgate keys` does it. Every change is in the audit log."""
+"""Creating, rotating, listing and revoking keys. Every change is in the audit log."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import BadRequest
-from gateway.identity.keys import KeyRecord, digest_of, generate_key, prefix_of
-from gateway.identity.postgres_keys import KeyTable, ListedKey
+from gateway.identity.keys import Access, KeyRecord, digest_of, generate_key, prefix_of
+from gateway.identity.postgres_keys import ALL, KeyTable, ListedKey
 from gateway.identity.redis_keys import SharedKeys
+from gateway.identity.roles import Reach
 from gateway.settings.limits import Id, ModelPattern, OperationName
 
 _ID = TypeAdapter(Id)
 _MODEL = TypeAdapter(ModelPattern)
 _OPERATION: TypeAdapter[str] = TypeAdapter(OperationName)
+OVERLAP_DAYS_MAX = 90
+"""How long an old secret may go on working: a quarter is the slowest pace at which secrets are replaced."""
 
 
 class Revocations(Protocol):
     """Where holds look before they are taken: see `gateway.budgets.redis_holds.RedisHolds.revoke`."""
 
     async def revoke(self, org: str, key: str) -> None: ...
+
+    async def reinstate(self, org: str, key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class NewKey:
     open_calls_max: int | None = None
     expires_at: datetime | None = None
     trusted_attribution: bool = False
+    access: Access = "calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class KeyIssuer:
     def __init__(self, table: KeyTable, shared: SharedKeys, revocations: Revocations) -> None:
         self._table = table
         self._shared = shared
-        self._revocations = revocations
+        self._holds = revocations
 
     async def create(self, new: NewKey, *, actor: str, now: datetime | None = None) -> IssuedKey:
         """Raises `BadRequest` naming the member that cannot be."""
@@ -73,14 +80,40 @@ class KeyIssuer:
             open_calls_max=new.open_calls_max,
             expires_at=new.expires_at,
             trusted_attribution=new.trusted_attribution,
+            access=new.access,
         )
         listed = await self._table.insert(
             record, name=new.name, digest=digest_of(key), prefix=prefix_of(key), actor=actor
         )
         return IssuedKey(key, listed)
 
-    async def list(self, org_id: str | None = None) -> list[ListedKey]:
-        return await self._table.list(org_id)
+    async def rotate(
+        self, key_id: str, *, old_until: datetime | None, actor: str, now: datetime | None = None
+    ) -> IssuedKey:
+        """Give a key another secret. The old one works until ``old_until``, and from that instant on no more; None:
+        it stops now, on all gateways within a second.
+
+        Raises `BadRequest`, `NotFound`, `Conflict` for a revoked key. Again after an error makes yet another secret.
+        """
+        now = now or datetime.now(UTC)
+        if old_until is not None and not now <= old_until <= now + timedelta(days=OVERLAP_DAYS_MAX):
+            raise BadRequest(
+                f"old_valid_until: must lie within the next {OVERLAP_DAYS_MAX} days", param="old_valid_until"
+            )
+        key = generate_key()
+        listed = await self._table.rotate(
+            key_id,
+            digest=digest_of(key),
+            prefix=prefix_of(key),
+            old_until=old_until or now,
+            now=now,
+            actor=actor,
+        )
+        await self._shared.replace(listed.records())
+        return IssuedKey(key, listed)
+
+    async def list(self, reach: Reach = ALL) -> list[ListedKey]:
+        return await self._table.list(reach)
 
     async def revoke(self, key_id: str, *, actor: str) -> ListedKey:
         """Idempotent. Raises `NotFound`; `StoreUnavailable` if a store is down: revoke again until it
@@ -91,9 +124,18 @@ class KeyIssuer:
         remember: by then they find only the truth.
         """
         listed = await self._table.revoke(key_id, actor=actor)
-        await self._revocations.revoke(listed.record.org_id, key_id)
-        await self._shared.replace(listed.digest, listed.record)
+        await self.announce([listed])
         return listed
+
+    async def announce(self, keys: Iterable[ListedKey]) -> None:
+        """Tell all gateways what has become of keys: of their own revocation, or because of their user."""
+        records: dict[str, KeyRecord] = {}
+        for listed in keys:
+            record = listed.record
+            tell = self._holds.revoke if record.revoked else self._holds.reinstate
+            await tell(record.org_id, record.key_id)
+            records.update(listed.records())
+        await self._shared.replace(records)
 
 
 def check(new: NewKey, now: datetime) -> None:

@@ -84,6 +84,11 @@ class Keyring:
         self._generation: bytes | None = None
         self._seen_s = monotonic_s()
         self._watcher: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_forget(self, listener: Callable[[], None]) -> None:
+        """``listener`` is called whenever what is remembered of keys, their users and roles must be forgotten."""
+        self._listeners.append(listener)
 
     # -------------------------------------------------------------- one request
 
@@ -201,6 +206,8 @@ class Keyring:
         self._epoch += 1
         self._remembered.clear()
         self._unknown_until_s.clear()
+        for listener in self._listeners:
+            listener()
 
 
 def _keep(memory: OrderedDict[str, Value], digest: str, value: Value, most: int) -> None:

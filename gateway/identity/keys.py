@@ -24,6 +24,7 @@ PREFIX_LENGTH = len(KEY_MARK) + 6
 """What is kept of a key in the clear, for people to recognise it: 36 of its 256 bits."""
 
 Source = Literal["file", "api"]
+Access = Literal["calls", "role"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ class KeyRecord:
     expires_at: datetime | None = None
     trusted_attribution: bool = False
     """``x-tollgate-user`` may carry a limit of its own."""
+    access: Access = "calls"
+    """What it may ask the API for: ``calls``, what any member may; ``role``, what its user's roles allow."""
     revoked: bool = False
+    """Or its user is suspended."""
 
     def to_json(self) -> bytes:
         return orjson.dumps(self)
@@ -106,5 +110,6 @@ def _file_keys(limits: LimitsFile) -> Iterator[tuple[str, KeyRecord]]:
                         open_calls_max=spender.open_calls,
                         expires_at=spender.expires,
                         trusted_attribution=spender.trusted_attribution,
+                        access=spender.access,
                     ),
                 )

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.errors import NotFound
+from gateway.errors import Conflict, NotFound
 from gateway.identity.keys import KeyRecord
+from gateway.identity.roles import Reach
 from gateway.stores import postgres_audit
-from gateway.stores.postgres import Postgres, Row
+from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.identity", "keys.sql")
+ALL = Reach(None)
+
+
+@dataclass(frozen=True, slots=True)
+class FormerSecret:
+    """What a key was before it was rotated, and until when that stands for it."""
+
+    prefix: str
+    digest: str
+    valid_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,15 @@ class ListedKey:
     prefix: str
     digest: str
     created_at: datetime
+    created_by: str | None
+    rotated_at: datetime | None
     revoked_at: datetime | None
+    former: tuple[FormerSecret, ...] = ()
+
+    def records(self) -> dict[str, KeyRecord]:
+        """By digest: what each of its secrets stands for."""
+        until = {former.digest: _until(self.record, former.valid_until) for former in self.former}
+        return {self.digest: self.record, **until}
 
 
 class KeyTable:
@@ -32,18 +52,31 @@ class KeyTable:
 
     async def find(self, digest: str) -> KeyRecord | None:
         row = await self._postgres.fetch_one(_SQL["find"], digest)
-        return None if row is None else _record(row)
+        return None if row is None else _until(_record(row), row["valid_until"])
 
-    async def list(self, org_id: str | None) -> list[ListedKey]:
-        """Oldest first; of one org or of all."""
-        return [_listed(row) for row in await self._postgres.fetch(_SQL["list"], org_id)]
+    async def list(
+        self,
+        reach: Reach = ALL,
+        *,
+        user: str | None = None,
+        after: tuple[datetime, str] | None = None,
+        limit: int | None = None,
+    ) -> list[ListedKey]:
+        """Oldest first: what is within ``reach``, of one user or of all, after (created_at, key id)."""
+        async with self._postgres.session() as session:
+            return await _listed(session, reach, user=user, after=after, limit=limit)
+
+    async def get(self, key_id: str, reach: Reach = ALL) -> ListedKey:
+        """Raises `NotFound`, also for what is out of reach."""
+        async with self._postgres.session() as session:
+            return await _one(session, key_id, reach)
 
     async def insert(
         self, record: KeyRecord, *, name: str, digest: str, prefix: str, actor: str
     ) -> ListedKey:
         """Add a key and say so in the audit log. Raises `DataRefused` if its id or digest is taken."""
         async with self._postgres.transaction() as session:
-            row = await session.fetch_one(
+            await session.execute(
                 _SQL["insert"],
                 record.key_id,
                 name,
@@ -58,34 +91,110 @@ class KeyTable:
                 record.open_calls_max,
                 record.trusted_attribution,
                 record.expires_at,
+                record.access,
+                actor,
             )
-            assert row is not None
-            after = {"name": name, "org": record.org_id, "team": record.team_id, "user": record.user_id}
-            await postgres_audit.record(
-                session, actor=actor, action="key.create", object=f"key:{record.key_id}", after=after
-            )
-        return _listed(row)
+            after = {"team": record.team_id, "user": record.user_id, "access": record.access}
+            await _audit(session, actor, "key.create", record, after=after)
+            return await _one(session, record.key_id)
+
+    async def rotate(
+        self, key_id: str, *, digest: str, prefix: str, old_until: datetime, now: datetime, actor: str
+    ) -> ListedKey:
+        """Give a key another secret; the one that it had stands for it until ``old_until``.
+
+        Raises `NotFound`, or `Conflict` for a key that is revoked.
+        """
+        async with self._postgres.transaction() as session:
+            row = await session.fetch_one(_SQL["lock"], key_id)
+            if row is None:
+                raise _no_such_key(key_id)
+            if row["revoked_at"] is not None:
+                raise Conflict(f"{key_id} is revoked; create another key.")
+            await session.execute(_SQL["shorten_former"], key_id, old_until)
+            await session.execute(_SQL["keep_former"], key_id, old_until)
+            await session.execute(_SQL["rotate"], key_id, digest, prefix, now)
+            listed = await _one(session, key_id)
+            after = {"prefix": prefix, "old_valid_until": old_until}
+            await _audit(session, actor, "key.rotate", listed.record, {"prefix": row["prefix"]}, after)
+        return listed
 
     async def revoke(self, key_id: str, *, actor: str) -> ListedKey:
         """Revoke a key and say so in the audit log; again does nothing. Raises `NotFound`."""
         async with self._postgres.transaction() as session:
-            found = await session.fetch_one(_SQL["find_by_id"], key_id)
-            if found is None:
-                raise NotFound(
-                    f"There is no key {key_id!r} that was created here; `tollgate keys list` shows them."
-                )
-            revoked = await session.fetch_one(_SQL["revoke"], key_id)
-            if revoked is None:
-                return _listed(found)
-            await postgres_audit.record(
-                session,
-                actor=actor,
-                action="key.revoke",
-                object=f"key:{key_id}",
-                before={"revoked": False},
-                after={"revoked": True},
-            )
-        return _listed(revoked)
+            return (await revoke_keys(session, [key_id], actor))[0]
+
+
+async def revoke_keys(session: Session, key_ids: Iterable[str], actor: str) -> list[ListedKey]:
+    """As `KeyTable.revoke`, in a transaction of the caller's."""
+    found = []
+    for key_id in key_ids:
+        row = await session.fetch_one(_SQL["lock"], key_id)
+        if row is None:
+            raise _no_such_key(key_id)
+        await session.execute(_SQL["revoke"], key_id)
+        listed = await _one(session, key_id)
+        if row["revoked_at"] is None:
+            await _audit(session, actor, "key.revoke", listed.record, {"revoked": False}, {"revoked": True})
+        found.append(listed)
+    return found
+
+
+async def keys_of(session: Session, org: str, user: str) -> list[ListedKey]:
+    """All keys of one user, revoked ones too."""
+    return await _listed(session, Reach(org), user=user)
+
+
+async def _audit(
+    session: Session,
+    actor: str,
+    action: str,
+    record: KeyRecord,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
+) -> None:
+    await postgres_audit.record(
+        session,
+        actor=actor,
+        action=action,
+        object=f"key:{record.key_id}",
+        org=record.org_id,
+        before=before,
+        after=after,
+    )
+
+
+async def _one(session: Session, key_id: str, reach: Reach = ALL) -> ListedKey:
+    for listed in await _listed(session, reach, key_id=key_id):
+        return listed
+    raise _no_such_key(key_id)
+
+
+def _no_such_key(key_id: str) -> NotFound:
+    return NotFound(f"There is no key {key_id!r} that was created here; `tollgate keys list` shows them.")
+
+
+async def _listed(
+    session: Session,
+    reach: Reach,
+    *,
+    key_id: str | None = None,
+    user: str | None = None,
+    after: tuple[datetime, str] | None = None,
+    limit: int | None = None,
+) -> list[ListedKey]:
+    sets = [list(part or ()) for part in (reach.teams, reach.users, reach.keys)]
+    after_at, after_id = after or (None, None)
+    rows = await session.fetch(
+        _SQL["listed"], reach.org_id, key_id, user, reach.whole, *sets, after_at, after_id, limit
+    )
+    return [_line(row) for row in rows]
+
+
+def _until(record: KeyRecord, instant: datetime | None) -> KeyRecord:
+    if instant is None or (record.expires_at is not None and record.expires_at <= instant):
+        return record
+    return replace(record, expires_at=instant)
 
 
 def _record(row: Row) -> KeyRecord:
@@ -101,16 +210,23 @@ def _record(row: Row) -> KeyRecord:
         open_calls_max=row["open_calls_max"],
         expires_at=row["expires_at"],
         trusted_attribution=row["trusted_attribution"],
-        revoked=row["revoked_at"] is not None,
+        access=row["access"],
+        revoked=row["revoked_at"] is not None or bool(row["owner_suspended"]),
     )
 
 
-def _listed(row: Row) -> ListedKey:
+def _line(row: Row) -> ListedKey:
+    former = zip(
+        *(row[name] or () for name in ("former_prefixes", "former_digests", "former_until")), strict=True
+    )
     return ListedKey(
         record=_record(row),
         name=row["name"],
         prefix=row["prefix"],
         digest=row["digest"],
         created_at=row["created_at"],
+        created_by=row["created_by"],
+        rotated_at=row["rotated_at"],
         revoked_at=row["revoked_at"],
+        former=tuple(FormerSecret(*one) for one in former),
     )

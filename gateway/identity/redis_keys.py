@@ -9,6 +9,7 @@ When Redis is down every method raises `StoreUnavailable`, and callers ask Postg
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 
 from gateway.identity.keys import KeyRecord
 from gateway.stores.redis import RedisCalls
@@ -39,12 +40,17 @@ class SharedKeys:
         taken = await self._redis.command("SET", _key(digest), record.to_json(), "NX", "EX", RECORD_TTL_S)
         return record if taken is not None else await self.find(digest) or record
 
-    async def replace(self, digest: str, record: KeyRecord) -> None:
-        """What is shared of a key was changed: put the new record in place of it and have all gateways
-        forget.
+    async def replace(self, records: Mapping[str, KeyRecord]) -> None:
+        """What is shared of these keys (by digest) was changed: put the new records in place of it and have all
+        gateways forget what they remember.
         """
-        ttl_s = REVOKED_TTL_S if record.revoked else RECORD_TTL_S
-        await self._redis.command("SET", _key(digest), record.to_json(), "EX", ttl_s)
+        for digest, record in records.items():
+            ttl_s = REVOKED_TTL_S if record.revoked else RECORD_TTL_S
+            await self._redis.command("SET", _key(digest), record.to_json(), "EX", ttl_s)
+        await self.renew_generation()
+
+    async def renew_generation(self) -> None:
+        """Have all gateways forget what they remember of keys, and of the roles of users."""
         # A random value: a counter could come back to where it was when Redis lost its data.
         await self._redis.command("SET", _GENERATION, secrets.token_hex(8))
 

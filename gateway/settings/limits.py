@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 
 from gateway.settings.document import read_document
 from gateway.settings.problems import Problems, violations
@@ -86,6 +86,18 @@ OperationName = Literal["chat", "image", "audio", "embedding", "batch", "other"]
 ModelPattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
 
 
+def _ascending(levels: tuple[int, ...]) -> tuple[int, ...]:
+    if list(levels) != sorted(set(levels)):
+        raise ValueError("must ascend, each level once, e.g. [50, 80, 100]")
+    return levels
+
+
+AlertLevels = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=200)], ...], Field(max_length=10), AfterValidator(_ascending)
+]
+"""Percent of a limit at which people are told; above 100 for what grace lets pass. Empty: nobody is told."""
+
+
 class GraceSettings(Section):
     """How far and how long a limit may be passed, once per window."""
 
@@ -105,6 +117,8 @@ class LimitSettings(Section):
     grace: GraceSettings | None = None
     enforce: bool = True
     """false: what the limit would refuse is counted and logged, nothing is refused."""
+    alerts: AlertLevels | None = None
+    """Absent: the levels of the organisation."""
 
 
 class _Spender(Section):
@@ -123,9 +137,13 @@ class KeySettings(_Spender):
     expires: Annotated[datetime, AfterValidator(_instant)] | None = None
     """From this instant on the key is refused; UTC unless it says otherwise."""
     trusted_attribution: bool = False
+    access: Literal["calls", "role"] = "calls"
+    """What it may ask the API for: ``calls``, what any member may; ``role``, what its user's role allows."""
 
 
 class UserSettings(_Spender):
+    role: Literal["owner", "billing", "auditor", "lead", "member"] = "member"
+    """In the organisation; ``lead``: of the team that the user is listed in."""
     keys: tuple[KeySettings, ...] = ()
 
 
@@ -140,15 +158,33 @@ class BalanceSettings(Section):
     """true: prepaid; nothing runs without credits."""
 
 
+class OrgAlertSettings(Section):
+    """When the people of an organisation are told of what it spends."""
+
+    levels: AlertLevels | None = None
+    """For limits that name no levels of their own. Absent: those of tollgate.yaml."""
+    low_balance: Microcredits | None = None
+    """Given in credits, kept in microcredits: a balance at or below this is announced."""
+
+
 class OrgSettings(_Spender):
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     week_start: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = (
         "monday"
     )
     balance: BalanceSettings = BalanceSettings()
+    alerts: OrgAlertSettings = OrgAlertSettings()
     teams: tuple[TeamSettings, ...] = ()
     users: tuple[UserSettings, ...] = ()
     keys: tuple[KeySettings, ...] = ()
+
+    @field_validator("users")
+    @classmethod
+    def _leads_have_teams(cls, value: tuple[UserSettings, ...]) -> tuple[UserSettings, ...]:
+        for user in value:
+            if user.role == "lead":
+                raise ValueError(f"{user.id}: only a user inside a team can have the role lead")
+        return value
 
     def spenders(self) -> Iterator[tuple[str, _Spender, str | None, str | None]]:
         """Everyone below this org, as (path in the file, settings, team id, user id)."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
 
-from gateway.errors import NotFound, RevokedKey, StoreUnavailable
+from gateway.errors import BadRequest, Conflict, ExpiredKey, NotFound, RevokedKey, StoreUnavailable
 from gateway.identity.issuing import KeyIssuer, NewKey
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import KeyRecord, digest_of
 from gateway.identity.postgres_keys import KeyTable
 from gateway.identity.redis_keys import SharedKeys
+from gateway.identity.roles import Reach
 from gateway.ledger.migrate import migrate
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
@@ -32,6 +34,9 @@ class RevokedInHolds:
             raise StoreUnavailable
         self.keys.append((org, key))
 
+    async def reinstate(self, org: str, key: str) -> None:
+        self.keys.remove((org, key))
+
 
 @dataclass
 class Place:
@@ -43,8 +48,9 @@ class Place:
     def issuer(self) -> KeyIssuer:
         return KeyIssuer(KeyTable(self.postgres), SharedKeys(self.redis), self.holds)
 
-    def keyring(self) -> Keyring:
-        return Keyring(SharedKeys(self.redis), KeyTable(self.postgres))
+    def keyring(self, now: datetime | None = None) -> Keyring:
+        clock = (lambda: now) if now is not None else (lambda: datetime.now(UTC))
+        return Keyring(SharedKeys(self.redis), KeyTable(self.postgres), now=clock)
 
 
 @pytest.fixture
@@ -66,9 +72,9 @@ async def test_a_created_key_is_shown_once_and_found_by_every_gateway(place: Pla
     assert (record.requests_per_minute, record.open_calls_max, record.trusted_attribution) == (60, 5, True)
     for _ in range(2):
         assert await place.keyring().lookup(issued.key) == record
-    (listed,) = await place.issuer.list("acme")
+    (listed,) = await place.issuer.list(Reach("acme"))
     assert issued.key.startswith(listed.prefix)
-    assert await place.issuer.list("other") == []
+    assert await place.issuer.list(Reach("other")) == []
     everything = await place.postgres.fetch_value(
         "SELECT (SELECT json_agg(k)::text FROM api_keys k) || (SELECT json_agg(a)::text FROM audit_log a)"
     )
@@ -149,3 +155,79 @@ async def test_a_shared_record_that_cannot_be_read_is_read_from_postgres(place: 
     await place.redis.command("SET", f"tg:key:{digest}", b'{"from":"another version"}')
     record: KeyRecord = await place.keyring().lookup(issued.key)
     assert record == issued.listed.record
+
+
+async def test_after_a_rotation_both_secrets_work_until_the_instant_and_the_old_one_not_from_it_on(
+    place: Place,
+) -> None:
+    now = datetime.now(UTC)
+    until = now + timedelta(hours=1)
+    first = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = first.listed.record.key_id
+    await place.keyring().lookup(first.key)
+    second = await place.issuer.rotate(key_id, old_until=until, actor="cli:root", now=now)
+    assert second.key != first.key
+    just_before = place.keyring(until - timedelta(microseconds=1))
+    for secret in (first.key, second.key):
+        assert (await just_before.lookup(secret)).key_id == key_id
+    at_last = place.keyring(until)
+    assert (await at_last.lookup(second.key)).expires_at is None
+    with pytest.raises(ExpiredKey):
+        await at_last.lookup(first.key)
+    await place.redis.command("FLUSHALL")
+    with pytest.raises(ExpiredKey):
+        await place.keyring(until).lookup(first.key)
+
+
+async def test_without_an_overlap_the_old_secret_stops_on_every_gateway_within_a_second(place: Place) -> None:
+    first = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    ring = place.keyring()
+    await ring.start()
+    await ring.lookup(first.key)
+    second = await place.issuer.rotate(first.listed.record.key_id, old_until=None, actor="cli:root")
+    async with asyncio.timeout(1):
+        while True:
+            try:
+                await ring.lookup(first.key)
+            except ExpiredKey:
+                break
+            await asyncio.sleep(0)
+    await ring.lookup(second.key)
+    await ring.stop()
+
+
+async def test_a_second_rotation_keeps_no_older_secret_longer_than_the_newer_one(place: Place) -> None:
+    now = datetime.now(UTC)
+    first = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = first.listed.record.key_id
+    second = await place.issuer.rotate(key_id, old_until=now + timedelta(days=2), actor="x", now=now)
+    third = await place.issuer.rotate(key_id, old_until=now + timedelta(hours=1), actor="x", now=now)
+    later = place.keyring(now + timedelta(hours=1))
+    for stopped in (first.key, second.key):
+        with pytest.raises(ExpiredKey):
+            await later.lookup(stopped)
+    await later.lookup(third.key)
+
+
+async def test_revoking_a_key_stops_the_secrets_of_before_its_rotation_too(place: Place) -> None:
+    first = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = first.listed.record.key_id
+    until = datetime.now(UTC) + timedelta(hours=1)
+    second = await place.issuer.rotate(key_id, old_until=until, actor="cli:root")
+    await place.keyring().lookup(first.key)
+    await place.issuer.revoke(key_id, actor="cli:root")
+    for secret in (first.key, second.key):
+        with pytest.raises(RevokedKey):
+            await place.keyring().lookup(secret)
+    with pytest.raises(Conflict, match="is revoked"):
+        await place.issuer.rotate(key_id, old_until=None, actor="cli:root")
+
+
+@pytest.mark.parametrize("distance", [timedelta(seconds=-1), timedelta(days=91)])
+async def test_an_overlap_in_the_past_or_without_an_end_is_refused(place: Place, distance: timedelta) -> None:
+    now = datetime.now(UTC)
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    with pytest.raises(BadRequest, match="old_valid_until"):
+        await place.issuer.rotate(
+            issued.listed.record.key_id, old_until=now + distance, actor="cli:root", now=now
+        )
