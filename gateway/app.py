@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.api.health import Check, add_health
 from gateway.api.protection import Protection
 from gateway.api.router import Router, is_own
-from gateway.backoffice import BackOffice
+from gateway.backoffice import BackOffice, now
 from gateway.budgets.holding import Holding, Holdings
 from gateway.budgets.keeper import Keeper
 from gateway.budgets.keyspace import partition_keys
@@ -32,6 +32,7 @@ from gateway.ledger.reconcile import Report, reconcile
 from gateway.ledger.redis_stream import StreamKeys, UsageStream
 from gateway.ledger.watchman import Watchman
 from gateway.ledger.writer import UsageWriter, WriterHooks
+from gateway.live.service import Live
 from gateway.metering.encodings import Encodings
 from gateway.metering.tokens import TokenCounter
 from gateway.metrics import Metrics
@@ -83,7 +84,16 @@ class Gateway:
         self.writer = UsageWriter(self._streams(), UsageTable(self.postgres), hooks=self._writer_hooks())
         self.providers: Providers
         self.proxy: Proxy
-        self.backoffice = BackOffice(settings, self.redis, self.postgres, self.keyring, self.config)
+        live = Live(
+            self.redis,
+            self.postgres,
+            self.config.rules,
+            self.keeper.holdings,
+            gateway_id=self.gateway_id,
+            partitions=settings.redis.partitions,
+            now=now,
+        )
+        self.backoffice = BackOffice(settings, self.redis, self.postgres, self.keyring, self.config, live)
         self._reaped_told = 0
         self._key_changes: dict[tuple[str, str], Callable[[str, str], Awaitable[None]]] = {}
         """What Redis has not been told yet of keys that came into or went out of limits.yaml."""
@@ -117,6 +127,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         drained_s = loop.time() + self.settings.server.drain_timeout_s
         if self._runner is not None:
+            await self.backoffice.live.stop()  # its listeners would wait for ever, and be waited for
             await self._runner.cleanup()
             # Calls cancelled just now have yet to hand over what they hold.
             await self._in_flight.over(HAND_OVER_S)

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from gateway.api.authentication import Authentication
 from gateway.api.dispatch import Dispatch
+from gateway.api.live import live_operations
 from gateway.api.openapi import add_document
 from gateway.api.operation import AnyOperation
 from gateway.api.postgres_answers import Answers
@@ -17,6 +18,7 @@ from gateway.api.quote import quote_operations
 from gateway.api.router import Router
 from gateway.identity.keyring import Keyring
 from gateway.identity.principals import KeyPrincipals
+from gateway.live.service import Live
 from gateway.proxy.handler import Proxy
 from gateway.reload import LiveConfig
 from gateway.settings.config import Settings
@@ -38,21 +40,26 @@ class BackOffice:
         postgres: Postgres,
         keyring: Keyring,
         config: LiveConfig,
+        live: Live,
     ) -> None:
         self._config = config
         token = settings.admin_token.get_secret_value()
-        authentication = Authentication(token, KeyPrincipals(keyring), redis, settings.api)
+        self._principals = KeyPrincipals(keyring)
+        authentication = Authentication(token, self._principals, redis, settings.api)
         self._dispatch = Dispatch(authentication, Answers(postgres), now)
+        self.live = live
 
     async def start(self) -> None:
         """Begin what runs by itself."""
+        await self.live.start()
 
     async def stop(self) -> None:
         """Idempotent; waits."""
+        await self.live.stop()
 
     def operations(self, proxy: Proxy) -> list[AnyOperation]:
         """All of the API, in the order in which its description lists it."""
-        return [*quote_operations(proxy)]
+        return [*quote_operations(proxy), *live_operations(self.live.hub, self._principals)]
 
     def add_routes(self, router: Router, proxy: Proxy) -> None:
         operations = self.operations(proxy)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gateway.budgets.directory import Directory, Managed
+from gateway.budgets.directory import Directory, Managed, OrgRules
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.settings.config import Settings
 from gateway.settings.document import read_document
@@ -72,6 +72,10 @@ class LiveConfig:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+
+    def rules(self, org: str) -> OrgRules:
+        """What counts in ``org`` now."""
+        return self.current.directory.rules(org)
 
     async def refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         """Look once, and take over what changed if it is good."""

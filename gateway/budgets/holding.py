@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from gateway.budgets.model import Ask, Grant, Holds, Outcome, Settled, State
 from gateway.errors import StoreUnavailable, TollgateError
@@ -31,6 +31,17 @@ class IllegalMove(TollgateError):
     """A hold was to be resolved a second time, in another way."""
 
     code = "illegal_hold_move"
+
+
+class Progress(NamedTuple):
+    """How far a call in flight has come. Estimates, but for the bytes."""
+
+    seconds: float
+    output_bytes: int
+    """Of the reply's body, as the provider sent them."""
+    output_tokens: int
+    microcredits: int
+    """What it would come to if it ended now; never more than is held."""
 
 
 class Registry(Protocol):
@@ -61,6 +72,8 @@ class Holding:
         self._handed_over = False
         self.on_lost: Callable[[], None] | None = None
         """Called when the hold is found to be gone or past its deadline: end the request before it costs more."""
+        self.progress: Callable[[], Progress] | None = None
+        """Asked while somebody watches; None before the request is forwarded and after the hold has ended."""
         self._settling: asyncio.Future[Settled] | None = None
         self._abandoning: asyncio.Task[None] | None = None
 
@@ -168,6 +181,7 @@ class Holding:
     def _move(self, to: State) -> None:
         self._check(to)
         self.state = to
+        self.progress = None  # it refers to the whole call, which refers to this
         self._registry.untrack(self)
 
 

@@ -44,6 +44,10 @@ class Keeper:
     def __len__(self) -> int:
         return len(self._open)
 
+    def holdings(self) -> list[Holding]:
+        """All holds that are open in this process."""
+        return [holding for holding, _ in self._open.values()]
+
     def track(self, holding: Holding) -> None:
         self._open[holding.ask.request_id] = (holding, self._now_s() + self._hold_ttl_s)
 

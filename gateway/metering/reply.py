@@ -19,6 +19,7 @@ from gateway.metering.document import Document
 from gateway.metering.json_array import JsonArrayScanner
 from gateway.metering.reading import Reading
 from gateway.metering.sse import Event, SseScanner
+from gateway.metering.texts import Texts
 
 SEGMENT_BYTES = 16 << 10
 """About a hundred events, under a millisecond of parsing; what a stream keeps unparsed at most."""
@@ -77,6 +78,11 @@ class ReplyReader(ABC):
         if self._known or self.failed or not foreign:
             return reading
         return replace(reading, unread=True, notes=(*reading.notes, "unread_reply"))
+
+    def text_so_far(self) -> tuple[int, int]:
+        """(characters of generated text read, bytes that are not read yet)."""
+        texts = getattr(self, "_texts", None)
+        return (texts.chars if isinstance(texts, Texts) else 0), self._pending_bytes
 
     @property
     def streamed(self) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
@@ -26,6 +27,7 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.flight import Charge, Flight
 from gateway.proxy.forward import request_head
 from gateway.proxy.intake import OFF_LOOP_BYTES, check_head, read_body, require_json
+from gateway.proxy.progress import progress
 from gateway.proxy.provider import Provider, Providers
 from gateway.proxy.refusal import refusal
 from gateway.proxy.reply import Replies
@@ -151,7 +153,7 @@ class Proxy:
         hold.forwarded()
         hold.on_lost = exchange.stop
         self._metrics.overhead.observe(time.monotonic() - arrived_s)
-        return Flight(
+        flight = Flight(
             request_id=prepared.ask.request_id,
             provider=provider,
             call=call,
@@ -165,6 +167,8 @@ class Proxy:
             api_key=api_key,
             sent_at_s=asyncio.get_running_loop().time(),
         )
+        hold.progress = partial(progress, flight)
+        return flight
 
     # ---------------------------------------------------------------- around it
 

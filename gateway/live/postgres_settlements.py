@@ -1,0 +1,39 @@
+"""Settlements that are rows. When Postgres is down everything here raises `PostgresUnavailable`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from gateway.identity.roles import Reach
+from gateway.ledger.row import UsageRow, instant, microseconds
+from gateway.stores.postgres import Postgres
+from gateway.stores.sql import Queries
+
+_SQL = Queries.load("gateway.live", "live.sql")
+
+
+class PostgresSettlements:
+    """Implements `gateway.live.backlog.Written`."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def between(
+        self, partition: int, after: int, upto: int, orgs: Collection[str], most: int
+    ) -> list[UsageRow]:
+        """Rows of ``orgs`` with numbers in (after, upto], in order, at most ``most``."""
+        rows = await self._postgres.fetch(_SQL["between"], partition, after, upto, list(orgs), most)
+        return [UsageRow(**row) for row in rows]
+
+    async def quarters(
+        self, reach: Reach, partition: int, upto: int, since_us: int, unwritten: Collection[str]
+    ) -> tuple[dict[int, int], frozenset[str]]:
+        """Microcredits by quarter (us), and which request ids of ``unwritten`` they contain; of one snapshot."""
+        seen = (reach.whole, *(list(names or ()) for names in (reach.teams, reach.users, reach.keys)))
+        async with self._postgres.transaction("repeatable_read", readonly=True) as session:
+            rows = await session.fetch(
+                _SQL["quarters"], reach.org_id, instant(since_us), *seen, partition, upto
+            )
+            recorded = await session.fetch(_SQL["recorded"], list(unwritten)) if unwritten else []
+        sums = {microseconds(row["quarter_start"]): row["microcredits"] for row in rows}
+        return sums, frozenset(row["request_id"] for row in recorded)
