@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
+from gateway.budgets.levels import UNSAID, OrgAlerts
 from gateway.budgets.model import Grace, Limit, Scope, Subject, Window
 from gateway.budgets.selection import model_matches, selects
 from gateway.budgets.windows import Calendar, Weekday
@@ -41,9 +42,11 @@ class OrgRules:
         time_zone: str = "UTC",
         week_start: Weekday = Weekday.MONDAY,
         balance_required: bool = False,
+        alerts: OrgAlerts = UNSAID,
         version: int = 0,
     ) -> None:
         self.org = org
+        self.alerts = alerts
         self.calendar = Calendar(time_zone, week_start)
         self.balance_required = balance_required
         self.version = version
@@ -78,20 +81,25 @@ class OrgRules:
             time_zone=self.calendar.time_zone,
             week_start=self.calendar.week_start,
             balance_required=self.balance_required,
+            alerts=self.alerts,
             version=version,
         )
 
     def to_json(self) -> bytes:
-        """Everything but the version, in a canonical order: equal rules give equal bytes."""
-        return orjson.dumps(
-            {
-                "org": self.org,
-                "time_zone": self.calendar.time_zone,
-                "week_start": int(self.calendar.week_start),
-                "balance_required": self.balance_required,
-                "limits": sorted((asdict(limit) for limit in self.limits), key=repr),
-            }
-        )
+        """Everything but the version, in a canonical order: equal rules give equal bytes.
+
+        What nobody set is left out, so that gateways that do not know of it can read it.
+        """
+        document: dict[str, object] = {
+            "org": self.org,
+            "time_zone": self.calendar.time_zone,
+            "week_start": int(self.calendar.week_start),
+            "balance_required": self.balance_required,
+            "limits": sorted(map(_document, self.limits), key=repr),
+        }
+        if self.alerts != UNSAID:
+            document["alerts"] = asdict(self.alerts)
+        return orjson.dumps(document)
 
     @classmethod
     def from_json(cls, document: bytes, version: int) -> OrgRules:
@@ -104,6 +112,7 @@ class OrgRules:
                 time_zone=read["time_zone"],
                 week_start=Weekday(read["week_start"]),
                 balance_required=read["balance_required"],
+                alerts=_alerts_from(read.get("alerts", {})),
                 version=version,
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -114,12 +123,26 @@ def _order(limit: Limit) -> tuple[int, str, str]:
     return _WINDOWS.index(limit.window), limit.operation or "", limit.model or ""
 
 
+def _document(limit: Limit) -> dict[str, object]:
+    document = asdict(limit)
+    if limit.alerts is None:
+        del document["alerts"]
+    return document
+
+
+def _alerts_from(entry: Mapping[str, Any]) -> OrgAlerts:
+    levels = entry.get("levels")
+    return OrgAlerts(None if levels is None else tuple(levels), entry.get("low_balance"))
+
+
 def _limit_from(entry: Mapping[str, object]) -> Limit:
     fields: dict[str, object] = dict(entry)
     grace = fields.pop("grace")
+    alerts = fields.pop("alerts", None)
     return Limit(
         **{**fields, "scope": Scope(fields["scope"]), "window": Window(fields["window"])},  # type: ignore[arg-type]
         grace=Grace(**grace) if isinstance(grace, dict) else None,
+        alerts=tuple(alerts) if isinstance(alerts, list) else None,
     )
 
 
@@ -298,3 +321,5 @@ def _file_key(key: KeySettings, subject: Subject) -> FileKey:
         allowed_models=key.allowed_models,
         allowed_operations=key.allowed_operations,
     )
+            alerts=OrgAlerts(org.alerts.levels, org.alerts.low_balance),
+                limit.alerts,

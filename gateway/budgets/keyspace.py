@@ -5,7 +5,10 @@ slot.
     tg:{pN}:r:<org>           hash  published rules: v version, d document, e edition, and per limit identity
                                     i:<identity> the instant (us) since when that limit has been counted
     tg:{pN}:c:<counter>       hash  s settled, h held, o open holds, g grace start (us), b counted since (us),
-                                    u "token time_us" while its base is still being read from the ledger
+                                    u "token time_us" while its base is still being read from the ledger,
+                                    a "level@limit@next@g": the highest level announced, of which limit, the sum of
+                                    the next, and g once its grace was announced; z the limit whose first refusal
+                                    was announced
     tg:{pN}:ci                zset  every counter key by the end of its window (ms; +inf for total)
     tg:{pN}:h                 hash  request id -> hold record (see hold_1.lua)
     tg:{pN}:t                 zset  request id by the hold's deadline (us)
@@ -13,10 +16,13 @@ slot.
     tg:{pN}:k                 hash  key reference -> open calls
     tg:{pN}:m:<org>:<key>     list  instants (us) of the key's latest admissions, newest last
     tg:{pN}:x                 set   references of revoked keys
-    tg:{pN}:b:<org>           hash  balance: granted, spent, held
+    tg:{pN}:b:<org>           hash  balance: granted, spent, held, ref the balance just after the last top-up
+                                    (absent: granted), a "level@ref@next@low" and z as in counters, of ref and granted
     tg:{pN}:g:<org>           hash  grant id -> amount
-    tg:{pN}:n                 str   sequence of settlements; starts at Redis's clock in us, so it never goes
-    back tg:{pN}:u                 stream of usage events (see gateway.ledger.event)
+    tg:{pN}:n                 str   sequence of settlements; starts at Redis's clock in us, so it never goes back
+    tg:{pN}:u                 stream of usage events (see gateway.ledger.event)
+    tg:{pN}:al                stream of announcements: levels reached, grace begun (see gateway.budgets.crossing)
+    tg:{pN}:live              channel: each settled event as it happens (see gateway.budgets.settled_message)
 
 A counter's name is org|scope|scope_id|operation|model|window|start_us, each part percent-encoded.
 """
@@ -116,6 +122,8 @@ class PartitionKeys:
     sequence: str
     stream: str
     counter_index: str
+    alerts: str
+    live: str
 
     def rules(self, org: str) -> str:
         return f"{self.prefix}r:{encode(org)}"
@@ -152,4 +160,6 @@ def partition_keys(partition: int) -> PartitionKeys:
         sequence=f"{prefix}n",
         stream=stream_key(partition),
         counter_index=f"{prefix}ci",
+        alerts=f"{prefix}al",
+        live=f"{prefix}live",
     )

@@ -10,8 +10,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.budgets.crossing import Crossing
 from gateway.budgets.directory import Directory, OrgRules
 from gateway.budgets.keyspace import partition_keys
+from gateway.budgets.memory_announcing import Announcements
 from gateway.budgets.model import Ask, Grant, Limit, Outcome, Settled, State, Subject
 from gateway.budgets.plan import Charge, Plan, Planner, counts, identities
 from gateway.budgets.ports import CounterReading
@@ -85,6 +87,7 @@ class MemoryHolds:
         self._admissions_us: dict[tuple[str, str], list[int]] = {}
         self._revoked: set[tuple[str, str]] = set()
         self._grants: dict[str, dict[str, int]] = {}
+        self._announcements = Announcements()
         self.events: list[Event] = []
 
     async def start(self) -> None:
@@ -113,6 +116,7 @@ class MemoryHolds:
         balance = self._balance(ask.subject.org) if plan.balance_required else None
         decision = decide(ask.fixed, ask.least, ask.most, self._counters(plan), balance, now_us)
         if isinstance(decision, Refusal):
+            self._announce_refusal(decision, plan, ask)
             raise _refused(decision, plan, planner, ask)
         for index in decision.grace_starts:
             self._grace_start_us[plan.charges[index].key] = now_us
@@ -313,6 +317,26 @@ class MemoryHolds:
                 admission=ask.admission,
                 result=result,
             )
+        )
+        planner = self._planner(ask.subject.org)
+        plan = planner.plan(ask.subject, ask.operation, ask.model, started_at_us)
+        now_us = self._now_us()
+        standings = [(charge, self._standing(charge)) for charge in plan.charges]
+        self._announcements.settled(standings, ask.admission, now_us)
+        if prepaid:
+            balance = self._balance(ask.subject.org)
+            self._announcements.balance_settled(planner, balance, ask.admission, now_us)
+
+    @property
+    def crossings(self) -> list[Crossing]:
+        """What was announced, in order."""
+        return self._announcements.made
+
+    def _announce_refusal(self, refusal: Refusal, plan: Plan, ask: Ask) -> None:
+        charge = plan.charges[refusal.index or 0]
+        balance = self._balance(ask.subject.org)
+        self._announcements.refused(
+            refusal, plan, self._standing(charge), balance, ask.admission, self._now_us()
         )
 
 

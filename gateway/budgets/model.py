@@ -52,6 +52,8 @@ class Limit:
     grace: Grace | None = None
     enforce: bool = True
     """False: shadow mode; what it would have refused is counted, nothing is refused."""
+    alerts: tuple[int, ...] | None = None
+    """Levels at which people are told, in percent; None: the org's; empty: none."""
 
 
 @record(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from gateway.budgets.keyspace import (
     key_reference,
     limit_identity,
 )
+from gateway.budgets.levels import DEFAULT_LEVELS, Ladder
 from gateway.budgets.model import Limit, Scope, Subject, Window
 from gateway.budgets.rules import Cap
 from gateway.budgets.selection import selects
@@ -48,6 +49,8 @@ class Charge:
     """Since when this limit is counted: a counter that is missing in a window begun earlier must be
     seeded.
     """
+    ladder: Ladder | None = None
+    """The levels that are announced; None: none."""
 
     @property
     def text(self) -> str:
@@ -80,6 +83,8 @@ class Plan:
     hold_arguments: tuple[str, ...]
     """What the hold script is told after the request's own arguments."""
     resolve_arguments: tuple[str, ...]
+    balance_alerts: tuple[str, str, str]
+    """What the resolve script is told of the balance's alerts: lowest level, levels, low amount; '' = none."""
     forms: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What a store packed for calls by this plan, so that it does so once."""
 
@@ -95,12 +100,15 @@ class Planner:
         *,
         edition: str = "",
         hold_ttl_us: int = 0,
+        alert_levels: tuple[int, ...] = DEFAULT_LEVELS,
     ) -> None:
         self.rules = rules
         self.keys = keys
         self._edition = edition
         self._since_us = since_us
         self._hold_ttl_us = hold_ttl_us
+        levels = rules.alerts.levels
+        self.alert_levels = alert_levels if levels is None else levels
         self._plans: dict[tuple[Subject, str, str], Plan] = {}
 
     def plan(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
@@ -141,6 +149,7 @@ class Planner:
                 windows.day, reference, " ".join(map(encode, parts)), charges
             ),
             resolve_arguments=resolve_arguments(charges),
+            balance_alerts=self._balance_alerts(),
         )
 
     def _charge(self, org: str, limit: Limit, interval: Interval) -> Charge:
@@ -149,11 +158,20 @@ class Planner:
             org, limit.scope, limit.scope_id, limit.operation, limit.model, limit.window, interval.start_us
         )
         since_us = self._since_us[ORG_TOTAL_IDENTITY if _is_org_total(limit) else identity]
-        return Charge(name, self.keys.counter(name), limit, Cap.of(limit), interval, since_us)
+        ladder = Ladder.of(limit, self.alert_levels)
+        return Charge(name, self.keys.counter(name), limit, Cap.of(limit), interval, since_us, ladder)
 
     def _total(self, name: CounterName, interval: Interval) -> Charge:
         since_us = self._since_us[ORG_TOTAL_IDENTITY]
         return Charge(name, self.keys.counter(name), None, None, interval, since_us)
+
+    def _balance_alerts(self) -> tuple[str, str, str]:
+        levels, low = self.alert_levels, self.rules.alerts.low_balance
+        return (
+            str(min(levels)) if levels else "",
+            ",".join(map(str, levels)),
+            "" if low is None else str(low),
+        )
 
     def _hold_keys(self, subject: Subject, charges: list[Charge]) -> tuple[str, ...]:
         keys = self.keys
@@ -205,15 +223,20 @@ def identities(rules: OrgRules) -> list[str]:
 
 
 def resolve_arguments(charges: list[Charge] | tuple[Charge, ...]) -> tuple[str, ...]:
-    """What the resolve script is told of each counter, to say what remains."""
+    """What the resolve script is told of each counter, to say what remains and which levels are reached."""
     arguments: list[str] = []
     for charge in charges:
-        cap = charge.cap
-        enforced = cap is not None and cap.enforced
-        arguments += (
-            [str(cap.amount), str(cap.ceiling), str(cap.grace_us)] if cap and enforced else ["", "", ""]
-        )
+        cap, ladder = charge.cap, charge.ladder
+        if cap is None:
+            arguments += ["", "", ""]
+        else:
+            arguments += [str(cap.amount), str(cap.ceiling) if cap.enforced else "", str(cap.grace_us)]
+        arguments += [ladder.lowest, ladder.text] if ladder else ["", ""]
     return tuple(arguments)
+
+
+RESOLVE_ARGUMENTS_EACH = 5
+"""How many `resolve_arguments` there are for each counter."""
 
 
 def _is_org_total(limit: Limit) -> bool:

@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from gateway.budgets import redis_scripts as scripts
 from gateway.budgets.directory import Directory, OrgRules
 from gateway.budgets.keyspace import PARTITIONS_KEY, PartitionKeys, key_reference, partition_keys
+from gateway.budgets.levels import DEFAULT_LEVELS
 from gateway.budgets.model import Ask, Grant, Limit, Outcome, Settled
 from gateway.budgets.plan import Plan, Planner
 from gateway.budgets.ports import Ledger
+from gateway.budgets.redis_announcing import Announcer
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_resolving import Resolver
 from gateway.budgets.redis_rules import PublishedRules
@@ -51,11 +53,19 @@ class RedisHolds:
         *,
         partitions: int = 1,
         hold_ttl_s: float = 60.0,
+        alert_levels: tuple[int, ...] = DEFAULT_LEVELS,
     ) -> None:
         self._redis = redis
         self._partitions = partitions
         self._hold_ttl_us = int(hold_ttl_s * 1_000_000)
-        self._rules = PublishedRules(redis, directory, partitions=partitions, hold_ttl_us=self._hold_ttl_us)
+        self._rules = PublishedRules(
+            redis,
+            directory,
+            partitions=partitions,
+            hold_ttl_us=self._hold_ttl_us,
+            alert_levels=alert_levels,
+        )
+        self._announcer = Announcer(redis)
         self._seeder = Seeder(redis, ledger)
         self._clock_offset_us = 0
         self._resolver = Resolver(redis)
@@ -87,6 +97,7 @@ class RedisHolds:
     async def close(self) -> None:
         """Let seedings end and give up releases that Redis does not answer. Idempotent."""
         await self._seeder.close()
+        await self._announcer.close()
         await self._resolver.close()
 
     # -------------------------------------------------------------- Holds
@@ -107,6 +118,7 @@ class RedisHolds:
             if verdict == b"ok" or verdict == b"again":
                 return _grant(ask.request_id, answer, plan)
             if not await self._prepared(answer, plan, planner):
+                self._announce_refusal(answer, ask, plan, planner)
                 raise _refusal(answer, ask, plan, planner)
             if time.monotonic() > give_up_s:
                 raise StoreUnavailable(
@@ -151,7 +163,7 @@ class RedisHolds:
             due = await self._redis.run(scripts.DUE, (keys.holds, keys.deadlines), (limit,))
             answers = await asyncio.gather(
                 *(
-                    self._resolver.reap(keys, request_id.decode(), HoldRecord.parse(record))
+                    self._reap(keys, request_id.decode(), HoldRecord.parse(record))
                     for request_id, record in zip(due[::2], due[1::2], strict=True)
                     if record
                 )
@@ -220,6 +232,22 @@ class RedisHolds:
 
     def _now_us(self) -> int:
         return time.time_ns() // 1000 + self._clock_offset_us
+
+    async def _reap(self, keys: PartitionKeys, request_id: str, record: HoldRecord) -> bool:
+        planner = await self._rules.planner(record.subject.org)
+        plan = planner.plan(record.subject, record.operation, record.model, record.started_at_us)
+        return await self._resolver.reap(keys, request_id, plan)
+
+    def _announce_refusal(self, answer: list[bytes], ask: Ask, plan: Plan, planner: Planner) -> None:
+        """People are told when a limit or a balance that is used up begins to refuse."""
+        if answer[1:2] != [b"exhausted"]:
+            return
+        if answer[0] == b"limit":
+            charge = plan.charges[int(answer[2]) - 1]
+            amount = charge.limit.amount if charge.limit is not None else 0
+            self._announcer.refused(planner.keys, charge.key, amount, charge, ask.admission)
+        elif answer[0] == b"balance":
+            self._announcer.refused(planner.keys, plan.balance_key, int(answer[2]), None, ask.admission)
 
     async def _prepared(self, answer: list[bytes], plan: Plan, planner: Planner) -> bool:
         """Deal with an answer that asks for something first; False when it is a refusal."""

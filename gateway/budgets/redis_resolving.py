@@ -6,7 +6,7 @@ import asyncio
 
 from gateway.budgets.keyspace import PartitionKeys
 from gateway.budgets.model import Ask, Grant
-from gateway.budgets.plan import Plan
+from gateway.budgets.plan import RESOLVE_ARGUMENTS_EACH, Plan
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import RESOLVE
 from gateway.errors import StoreUnavailable
@@ -17,6 +17,8 @@ MARKER_TTL_MS = 7 * 24 * 3_600_000
 RELEASE_RETRY_S = 0.25
 
 _NO_ARGUMENTS: tuple[str | bytes | int, ...] = (0, b"", MARKER_TTL_MS, "", b"", "")
+_NO_ALERTS = ("", "", "")
+_UNKNOWN = ("",) * RESOLVE_ARGUMENTS_EACH
 
 
 class Resolver:
@@ -45,13 +47,16 @@ class Resolver:
         """False: it had ended before."""
         record = await self._redis.command("HGET", keys.holds, request_id)
         counters = HoldRecord.parse(record).counter_keys if record else ()
-        answer = await self._call("release", keys, request_id, counters, (), keys.balance(org), _NO_ARGUMENTS)
+        told = (*_NO_ARGUMENTS, keys.live, *_NO_ALERTS)
+        answer = await self._call("release", keys, request_id, counters, (), keys.balance(org), told)
         return answer[0] == b"ok"
 
-    async def reap(self, keys: PartitionKeys, request_id: str, record: HoldRecord) -> bool:
-        """Settle at the held amount, if the deadline has really passed and nobody was faster."""
-        balance = keys.balance(record.subject.org)
-        answer = await self._call("reap", keys, request_id, record.counter_keys, (), balance, _NO_ARGUMENTS)
+    async def reap(self, keys: PartitionKeys, request_id: str, plan: Plan) -> bool:
+        """Settle at the held amount, if the deadline has really passed and nobody was faster.
+
+        ``plan`` is of when the hold was taken.
+        """
+        answer = await self._resolve("reap", keys, request_id, plan, _NO_ARGUMENTS)
         return answer[0] == b"ok"
 
     def release_later(self, keys: PartitionKeys, request_id: str, plan: Plan) -> None:
@@ -90,8 +95,9 @@ class Resolver:
         plan: Plan,
         arguments: tuple[str | bytes | int, ...],
     ) -> list[bytes]:
+        told = (*arguments, keys.live, *plan.balance_alerts)
         return await self._call(
-            mode, keys, request_id, plan.counter_keys, plan.resolve_arguments, plan.balance_key, arguments
+            mode, keys, request_id, plan.counter_keys, plan.resolve_arguments, plan.balance_key, told
         )
 
     async def _call(
@@ -104,7 +110,11 @@ class Resolver:
         balance: str,
         arguments: tuple[str | bytes | int, ...],
     ) -> list[bytes]:
-        fixed = (keys.holds, keys.deadlines, keys.open_calls, balance, keys.sequence, keys.stream)
+        fixed = (
+            *(keys.holds, keys.deadlines, keys.open_calls, balance, keys.sequence, keys.stream),
+            keys.alerts,
+        )
+        each = RESOLVE_ARGUMENTS_EACH
         while True:
             answer: list[bytes] = await self._redis.run(
                 RESOLVE,
@@ -114,6 +124,6 @@ class Resolver:
             if answer[0] != b"keys":
                 return answer
             # Seeding attached the hold to a further counter, or the rules changed since it was taken.
-            known = {key: caps[index * 3 : index * 3 + 3] for index, key in enumerate(counters) if caps}
+            known = {key: caps[i * each : i * each + each] for i, key in enumerate(counters) if caps}
             counters = tuple(answer[1].decode().split(" "))
-            caps = tuple(part for key in counters for part in known.get(key, ("", "", "")))
+            caps = tuple(part for key in counters for part in known.get(key, _UNKNOWN))

@@ -6,6 +6,7 @@ import asyncio
 
 from gateway.budgets.directory import Directory, OrgRules
 from gateway.budgets.keyspace import PartitionKeys, partition_keys, partition_of
+from gateway.budgets.levels import DEFAULT_LEVELS
 from gateway.budgets.plan import Planner, identities
 from gateway.budgets.redis_scripts import PUBLISH
 from gateway.stores.redis import RedisCalls
@@ -17,8 +18,17 @@ PUBLISHED_AT_ONCE = 64
 class PublishedRules:
     """This gateway's copy of what is published, and its own part in publishing."""
 
-    def __init__(self, redis: RedisCalls, directory: Directory, *, partitions: int, hold_ttl_us: int) -> None:
+    def __init__(
+        self,
+        redis: RedisCalls,
+        directory: Directory,
+        *,
+        partitions: int,
+        hold_ttl_us: int,
+        alert_levels: tuple[int, ...] = DEFAULT_LEVELS,
+    ) -> None:
         self._redis = redis
+        self._alert_levels = alert_levels
         self._partitions = partitions
         self._hold_ttl_us = hold_ttl_us
         self._planners: dict[str, Planner] = {}
@@ -72,6 +82,7 @@ class PublishedRules:
             self.keys(org),
             edition=fields[b"e"].decode(),
             hold_ttl_us=self._hold_ttl_us,
+            alert_levels=self._alert_levels,
         )
         self._planners[org] = planner
         return planner

@@ -9,12 +9,15 @@ from importlib.resources import files
 from gateway.stores.redis import Script
 
 
-def _script(name: str) -> Script:
-    return Script.of(name, files("gateway.budgets").joinpath(f"{name}.lua").read_text(encoding="utf-8"))
+def _script(*names: str) -> Script:
+    """The last is the script; what stands before it are local functions that it uses."""
+    folder = files("gateway.budgets")
+    parts = [folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names]
+    return Script.of(names[-1], "\n".join(parts))
 
 
 HOLD = _script("hold_1")
-RESOLVE = _script("resolve_1")
+RESOLVE = _script("crossing_1", "resolve_1")
 RENEW = _script("renew_1")
 DUE = _script("due_1")
 EXTEND = _script("extend_1")
@@ -23,3 +26,4 @@ FINISH = _script("finish_1")
 PUBLISH = _script("publish_1")
 GRANT = _script("grant_1")
 READ = _script("read_1")
+ANNOUNCE = _script("crossing_1", "announce_1")

@@ -19,6 +19,7 @@ from gateway.budgets.keyspace import PartitionKeys
 from gateway.budgets.model import Subject
 from gateway.budgets.plan import Charge, counts
 from gateway.budgets.ports import Ledger, SpentQuery
+from gateway.budgets.redis_announcing import Announcer
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import ATTACH, FINISH
 from gateway.stores.redis import RedisCalls
@@ -35,6 +36,7 @@ class Seeder:
     def __init__(self, redis: RedisCalls, ledger: Ledger) -> None:
         self._redis = redis
         self._ledger = ledger
+        self._announcer = Announcer(redis)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._failed: set[str] = set()
 
@@ -77,7 +79,10 @@ class Seeder:
             return
         base = await self._charged_before(charge, keys, int(answer[1]))
         # Lost: another gateway took over, and what it adds is right.
-        await self._redis.run(FINISH, (charge.key,), (token, base))
+        answer = await self._redis.run(FINISH, (charge.key,), (token, base))
+        if answer[0] == b"ok" and base:
+            # What was spent before may be above a level, or all of the limit: then no settlement comes to tell.
+            await self._announcer.reached(keys, charge)
 
     async def _matching_holds(self, charge: Charge, keys: PartitionKeys) -> list[bytes]:
         flat = await self._redis.command("HGETALL", keys.holds)

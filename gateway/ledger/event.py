@@ -86,4 +86,5 @@ class Result:
 #   c   credits charged, microcredits
 #   a   Admission as JSON
 #   r   Result as JSON; empty when the reaper wrote the entry (source `bound`, status `reaped`)
-STREAM_FIELDS = ("id", "t", "f", "n", "c", "a", "r")
+#   p   '1' if the prepaid balance was charged, else empty
+STREAM_FIELDS = ("id", "t", "f", "n", "c", "a", "r", "p")
