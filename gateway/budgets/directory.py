@@ -221,8 +221,6 @@ class Directory:
 
     def check_allowed(self, subject: Subject, operation: str, model: str) -> None:
         """Raises `NotAllowed` when org, team, user or key may not use this operation or model."""
-        if not self._allowed:
-            return
         for scope, scope_id in (
             (Scope.ORG, subject.org),
             (Scope.TEAM, subject.team),
@@ -279,6 +277,7 @@ class _Compiler:
             time_zone=org.time_zone,
             week_start=Weekday[org.week_start.upper()],
             balance_required=org.balance.required,
+            alerts=OrgAlerts(org.alerts.levels, org.alerts.low_balance),
             version=self.version,
         )
 
@@ -293,6 +292,7 @@ class _Compiler:
                 limit.model,
                 Grace(limit.grace.percent, limit.grace.minutes) if limit.grace else None,
                 limit.enforce,
+                limit.alerts,
             )
             for limit in limits
         ]
@@ -321,5 +321,3 @@ def _file_key(key: KeySettings, subject: Subject) -> FileKey:
         allowed_models=key.allowed_models,
         allowed_operations=key.allowed_operations,
     )
-            alerts=OrgAlerts(org.alerts.levels, org.alerts.low_balance),
-                limit.alerts,
