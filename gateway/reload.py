@@ -34,6 +34,8 @@ class Loaded:
     """One good version of both files."""
 
     limits: LimitsFile
+    declared: Directory
+    """What limits.yaml says, without what was set by command."""
     directory: Directory
     prices: PriceBook
 
@@ -59,11 +61,14 @@ class LiveConfig:
         self._ceilings = Ceilings.load()
         self._stamps: dict[Path, Stamp | None] = {}
         self._task: asyncio.Task[None] | None = None
+        self._changed: Callable[[Loaded], Awaitable[None]] | None = None
+        self._looking = asyncio.Lock()
         self.problems: dict[str, str] = {}
         self.current = self._load()
 
     def start(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         """Watch the files; ``changed`` hears of every new version before it counts as loaded."""
+        self._changed = changed
         if self._task is None:
             self._task = asyncio.create_task(self._watch(changed))
 
@@ -77,8 +82,21 @@ class LiveConfig:
         """What counts in ``org`` now."""
         return self.current.directory.rules(org)
 
+    def declared(self, org: str) -> OrgRules:
+        """What limits.yaml alone says of ``org``."""
+        return self.current.declared.rules(org)
+
+    async def look(self) -> None:
+        """As the watch does: what was set just now is in force afterwards, if the stores answer."""
+        if self._changed is not None:
+            await self.refresh(self._changed)
+
     async def refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         """Look once, and take over what changed if it is good."""
+        async with self._looking:
+            await self._refresh(changed)
+
+    async def _refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         before = dict(self._stamps)
         generation = self._generation
         try:
@@ -129,9 +147,9 @@ class LiveConfig:
         assert limits is not None
         assert pricing is not None
         version = stamp[0] // 1_000_000 if stamp else 0
-        directory = Directory.compile(limits, version).with_managed(self._managed)
+        declared = Directory.compile(limits, version)
         prices = PriceBook(pricing, limits.credit_usd, self._catalogue, self._ceilings)
-        return Loaded(limits, directory, prices)
+        return Loaded(limits, declared, declared.with_managed(self._managed), prices)
 
 
 def read_files(

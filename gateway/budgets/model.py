@@ -55,6 +55,11 @@ class Limit:
     alerts: tuple[int, ...] | None = None
     """Levels at which people are told, in percent; None: the org's; empty: none."""
 
+    @property
+    def identity(self) -> tuple[Scope, str, Window, str | None, str | None]:
+        """What makes it this limit, whatever its amount."""
+        return self.scope, self.scope_id, self.window, self.operation, self.model
+
 
 @record(frozen=True, slots=True)
 class Subject:
