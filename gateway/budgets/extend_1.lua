@@ -1,4 +1,4 @@
--- Add to a hold, if every limit that it counts against has room.
+-- Add to a hold, if every limit that it counts against has room. rungs_1.lua is put before this.
 --
 -- KEYS  1 holds  2 deadlines  3 balance  4 .. n+3 counters
 -- ARGV  1 request id  2 amount wanted  3 least that is of use  4 time to live (us)
@@ -27,8 +27,10 @@ for i = 4, #KEYS do
   end
 end
 if prepaid == '1' then
-  local balance = redis.call('HMGET', KEYS[3], 'granted', 'spent', 'held')
-  added = math.min(added, (balance[1] or '0') - (balance[2] or '0') - (balance[3] or '0'))
+  local balance = redis.call('HMGET', KEYS[3], 'granted', 'spent', 'held', 'x', 'b')
+  if not balance[5] then return {'full'} end  -- it is being built: who asks again later may be lucky
+  local granted = (balance[1] or '0') - gone(balance[4], now)
+  added = math.min(added, granted - (balance[2] or '0') - (balance[3] or '0'))
 end
 if added < tonumber(ARGV[3]) then return {'full'} end
 redis.call('ZSCORE', KEYS[2], ARGV[1])

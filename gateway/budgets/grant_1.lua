@@ -10,5 +10,6 @@ end
 redis.call('HGET', KEYS[1], 'granted')
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'granted', ARGV[2])
+redis.call('HSETNX', KEYS[1], 'b', '1')
 local balance = redis.call('HMGET', KEYS[1], 'granted', 'spent', 'held')
 return {'ok', balance[1], balance[2] or '0', balance[3] or '0'}

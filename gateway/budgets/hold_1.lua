@@ -21,8 +21,11 @@
 --   seed index...                   these counters need their base from the ledger
 --   wait index...                   these are being seeded
 --   revoked | rate wait_us | open count
+--   build                           the balance is not there: it has to be built from the ledger
 --   limit kind index settled held cap     kind: never | exhausted | contended
---   balance kind granted spent held
+--   balance kind granted spent held       granted: less what has expired
+--
+-- rungs_1.lua is put before this.
 --
 -- Lua numbers are doubles: exact up to 2^53, which no limit exceeds (a sum above it is above every limit; that it
 -- is compared to the nearest even microcredit then changes nothing). Sums are only changed by HINCRBY. Nothing is
@@ -130,15 +133,17 @@ if #seed > 1 then return seed end
 if #wait > 1 then return wait end
 
 if ARGV[13] == '1' then
-  local balance = redis.call('HMGET', KEYS[7], 'granted', 'spent', 'held')
-  local granted, spent, held = tonumber(balance[1] or '0'), tonumber(balance[2] or '0'), tonumber(balance[3] or '0')
+  local balance = redis.call('HMGET', KEYS[7], 'granted', 'spent', 'held', 'x', 'b')
+  if not balance[5] then return {'build'} end
+  local granted = (balance[1] or '0') - gone(balance[4], now)
+  local spent, held = tonumber(balance[2] or '0'), tonumber(balance[3] or '0')
   local room = granted - spent - held
   if room >= need then
     afford(room, total_open)
   else
     local exhausted = granted - spent < need
     refuse(exhausted and 2 or 1,
-      {'balance', exhausted and 'exhausted' or 'contended', balance[1] or '0', balance[2] or '0', balance[3] or '0'})
+      {'balance', exhausted and 'exhausted' or 'contended', int(granted), balance[2] or '0', balance[3] or '0'})
   end
 end
 if refusal then return refusal end

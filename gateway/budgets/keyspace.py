@@ -16,7 +16,9 @@ slot.
     tg:{pN}:k                 hash  key reference -> open calls
     tg:{pN}:m:<org>:<key>     list  instants (us) of the key's latest admissions, newest last
     tg:{pN}:x                 set   references of revoked keys
-    tg:{pN}:b:<org>           hash  balance: granted, spent, held, ref the balance just after the last top-up
+    tg:{pN}:b:<org>           hash  balance: granted, spent, held, x rungs (see rungs_1.lua), i the latest change of
+                                    the ledger in it, b once it is built from the ledger, u "token time_us" while
+                                    it is being built, ref the balance just after the last top-up
                                     (absent: granted), a "level@ref@next@low" and z as in counters, of ref and granted
     tg:{pN}:g:<org>           hash  grant id -> amount
     tg:{pN}:n                 str   sequence of settlements; starts at Redis's clock in us, so it never goes back

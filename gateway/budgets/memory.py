@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.budgets.balances import BalanceChange, gone, parse_rungs
 from gateway.budgets.crossing import Crossing
 from gateway.budgets.directory import Directory, OrgRules
 from gateway.budgets.keyspace import partition_keys
@@ -87,6 +88,7 @@ class MemoryHolds:
         self._admissions_us: dict[tuple[str, str], list[int]] = {}
         self._revoked: set[tuple[str, str]] = set()
         self._grants: dict[str, dict[str, int]] = {}
+        self._changes: dict[str, list[BalanceChange]] = {}
         self._announcements = Announcements()
         self.events: list[Event] = []
 
@@ -219,6 +221,14 @@ class MemoryHolds:
         grants[grant_id] = amount
         return new
 
+    async def change_balance(self, org: str, change: BalanceChange) -> bool:
+        """As `RedisBalances.change`."""
+        changes = self._changes.setdefault(org, [])
+        if changes and changes[-1].id >= change.id:
+            return False
+        changes.append(change)
+        return True
+
     async def counters(self, org: str) -> AsyncIterator[CounterReading]:
         """The counters that requests of ``org`` have met so far, as they stand now."""
         planner = self._planner(org)
@@ -295,8 +305,11 @@ class MemoryHolds:
     def _balance(self, org: str) -> Balance:
         events = (event for event in self.events if event.balance_charged and event.subject.org == org)
         holds = (h for h in self._open.values() if h.balance_charged and h.ask.subject.org == org)
+        changes = self._changes.get(org, [])
+        granted = sum(self._grants.get(org, {}).values()) + sum(change.granted for change in changes)
+        rungs = parse_rungs(changes[-1].rungs) if changes else ()
         return Balance(
-            sum(self._grants.get(org, {}).values()),
+            granted - gone(rungs, self._now_us()),
             sum(event.cost for event in events),
             sum(known.amount for known in holds),
         )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.budgets.balances import BalanceBooks, BalanceQuery
 from gateway.budgets.model import Scope, Window
 
 
@@ -52,12 +53,20 @@ class Ledger(Protocol):
         answer.
         """
 
+    async def balance(self, query: BalanceQuery) -> BalanceBooks:
+        """Answer from one snapshot. Raises `gateway.errors.StoreUnavailable` when Postgres does not
+        answer.
+        """
+
 
 class EmptyLedger:
     """A ledger that never saw a row: for installations and tests that start from nothing."""
 
     async def spent(self, query: SpentQuery) -> Spent:
         return Spent(0)
+
+    async def balance(self, query: BalanceQuery) -> BalanceBooks:
+        return BalanceBooks()
 
 
 @dataclass(frozen=True, slots=True)

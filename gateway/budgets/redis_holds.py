@@ -20,6 +20,7 @@ from gateway.budgets.model import Ask, Grant, Limit, Outcome, Settled
 from gateway.budgets.plan import Plan, Planner
 from gateway.budgets.ports import Ledger
 from gateway.budgets.redis_announcing import Announcer
+from gateway.budgets.redis_balances import RedisBalances
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_resolving import Resolver
 from gateway.budgets.redis_rules import PublishedRules
@@ -67,6 +68,7 @@ class RedisHolds:
         )
         self._announcer = Announcer(redis)
         self._seeder = Seeder(redis, ledger)
+        self.balances = RedisBalances(redis, ledger, partitions=partitions)
         self._clock_offset_us = 0
         self._resolver = Resolver(redis)
 
@@ -97,6 +99,7 @@ class RedisHolds:
     async def close(self) -> None:
         """Let seedings end and give up releases that Redis does not answer. Idempotent."""
         await self._seeder.close()
+        await self.balances.close()
         await self._announcer.close()
         await self._resolver.close()
 
@@ -258,6 +261,8 @@ class RedisHolds:
             await self._rules.load(org)
         elif verdict == b"time":
             self._clock_offset_us = int(answer[1]) - time.time_ns() // 1000
+        elif verdict == b"build":
+            await self.balances.build(org)
         elif verdict in (b"seed", b"wait"):
             for index in answer[1:]:
                 await self._seeder.seed(plan.charges[int(index) - 1], planner.keys)

@@ -21,7 +21,8 @@
 -- A counter that is gone (its window is long over, or Redis lost it) is not made again: what it missed is on the
 -- stream, and seeding reads it from there. See hold_1.lua for arithmetic and the order of reads and writes.
 --
--- crossing_1.lua is put before this. Levels are announced here because only here sums change: once, by whoever comes
+-- rungs_1.lua and crossing_1.lua are put before this.
+-- Levels are announced here because only here sums change: once, by whoever comes
 -- to them. What is announced is decided while reading and written at the end.
 
 local EACH = 5
@@ -90,9 +91,10 @@ for i = 1, counters do
   end
 end
 local left = ''
-if prepaid == '1' then
-  local balance = redis.call('HMGET', KEYS[4], 'granted', 'spent', 'held', 'ref', 'a')
-  local granted = balance[1] or '0'
+-- A balance that is being built says nothing yet.
+if prepaid == '1' and redis.call('HEXISTS', KEYS[4], 'b') == 1 then
+  local balance = redis.call('HMGET', KEYS[4], 'granted', 'spent', 'held', 'ref', 'a', 'x')
+  local granted = int((balance[1] or '0') - gone(balance[6], now))
   local after = granted - (balance[2] or '0') - cost
   left = int(after)
   local room = after - ((balance[3] or '0') - amount)

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from gateway.errors import BadRequest, Conflict, NotFound
 from gateway.ledger.burning import GrantKind, OpenGrant, burn, minute_of
@@ -24,23 +23,9 @@ from gateway.ledger.drafts import (
 )
 from gateway.ledger.grants import PRIORITY_DEFAULT, NewGrant, check_amount, check_reason
 from gateway.ledger.postgres_posting import SQL, Posting, posting
-from gateway.stores.postgres import Postgres, Row, Session
+from gateway.stores import postgres_audit
+from gateway.stores.postgres import Postgres, Row
 from pricing.money import AMOUNT_MAX_MICROCREDITS, format_credits
-
-
-class Audit(Protocol):
-    """See `gateway.identity.postgres_audit.record`."""
-
-    async def __call__(
-        self,
-        session: Session,
-        *,
-        actor: str,
-        action: str,
-        object: str,
-        before: Mapping[str, object] | None = None,
-        after: Mapping[str, object] | None = None,
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +40,9 @@ class Written:
 class CreditLedger:
     """``now`` is the clock, aware UTC. Idempotency keys are the callers' own; they cannot meet those of the ledger."""
 
-    def __init__(self, postgres: Postgres, audit: Audit, now: Callable[[], datetime]) -> None:
+    def __init__(self, postgres: Postgres, now: Callable[[], datetime]) -> None:
         self.postgres = postgres
         self.now = now
-        self._audit = audit
 
     async def grant(self, new: NewGrant) -> Written:
         """Give credits. Raises `BadRequest`, `IdempotencyConflict`."""
@@ -89,7 +73,7 @@ class CreditLedger:
             grant=grant,
         )
         ledger.topped_up = new.kind in (GrantKind.PURCHASE, GrantKind.PROMOTION)
-        return await self._written(ledger, draft, "credits.grant", {**new.payload, "grant": grant.grant_id})
+        return await _written(ledger, draft, "credits.grant", {**new.payload, "grant": grant.grant_id})
 
     async def adjust(
         self, org_id: str, amount: int, *, reason: str, actor: str, idempotency_key: str
@@ -115,7 +99,7 @@ class CreditLedger:
             burned = burn(grants.values(), [(minute_of(ledger.now), -amount)])
             lines = used_lines(burned, Account.ADJUSTMENTS)
             draft = Draft(Kind.ADJUSTMENT, key, ledger.now, actor, reason, lines, payload=payload)
-            return await self._written(ledger, draft, "credits.adjust", payload)
+            return await _written(ledger, draft, "credits.adjust", payload)
 
     async def refund(
         self,
@@ -157,20 +141,20 @@ class CreditLedger:
                 payload=payload,
                 grant=grant,
             )
-            return await self._written(ledger, draft, "credits.refund", payload)
+            return await _written(ledger, draft, "credits.refund", payload)
 
-    async def _written(
-        self, ledger: Posting, draft: Draft, action: str, after: Mapping[str, object]
-    ) -> Written:
-        transaction_id = await ledger.write(draft)
-        await self._audit(
-            ledger.session,
-            actor=draft.actor,
-            action=action,
-            object=f"org:{ledger.org_id}",
-            after={**after, "transaction": transaction_id},
-        )
-        return Written(ledger.org_id, transaction_id, True)
+
+async def _written(ledger: Posting, draft: Draft, action: str, after: Mapping[str, object]) -> Written:
+    transaction_id = await ledger.write(draft)
+    await postgres_audit.record(
+        ledger.session,
+        actor=draft.actor,
+        action=action,
+        object=f"org:{ledger.org_id}",
+        org=ledger.org_id,
+        after={**after, "transaction": transaction_id},
+    )
+    return Written(ledger.org_id, transaction_id, True)
 
 
 async def _refund_lines(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.budgets.balances import BalanceBooks, BalanceQuery
 from gateway.budgets.ports import Spent, SpentQuery
 from gateway.ledger.row import instant
 from gateway.stores.postgres import Postgres, Row, Session
@@ -12,6 +13,7 @@ from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.ledger", "usage.sql")
 _CUTS = Queries.load("gateway.ledger", "cuts.sql")
+_BALANCES = Queries.load("gateway.ledger", "balances.sql")
 _QUERIES_AT_ONCE = 1000
 
 
@@ -41,6 +43,33 @@ class PostgresLedger:
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
             (microcredits,) = await _spent(session, [query])
             return Spent(microcredits, await _recorded(session, query.unread))
+
+    async def balance(self, query: BalanceQuery) -> BalanceBooks:
+        (books,) = await self.balances([query])
+        return books
+
+    async def balances(self, queries: Sequence[BalanceQuery]) -> list[BalanceBooks]:
+        """Answers to all ``queries``, from one snapshot."""
+        async with self._postgres.transaction("repeatable_read", readonly=True) as session:
+            rows = await session.fetch(
+                _BALANCES["books"],
+                [query.org for query in queries],
+                [query.partition for query in queries],
+                [query.upto_sequence for query in queries],
+                [query.upto_change for query in queries],
+            )
+            recorded = await _recorded(session, [id_ for query in queries for id_ in query.unread])
+        return [
+            BalanceBooks(
+                granted=row["granted"],
+                spent=row["spent"],
+                change_id=row["change_id"],
+                rungs=row["rungs"],
+                reference=row["reference"],
+                recorded=recorded.intersection(query.unread),
+            )
+            for query, row in zip(queries, rows, strict=True)
+        ]
 
     async def books(self, queries: Sequence[SpentQuery], unread: Sequence[str]) -> Books:
         """Answers to all ``queries`` (whose own ``unread`` is ignored), and whether the rollups hold."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gateway.budgets.balances import BalanceChange
 from gateway.budgets.directory import Directory
 from gateway.budgets.memory import MemoryHolds
 from gateway.budgets.model import Grace, Outcome, Scope, Subject, Window
@@ -36,6 +37,7 @@ class Setup:
     holds: Holds
     counters: Callable[[], AsyncIterator[CounterReading]]
     grant_credits: Callable[[str, int], Awaitable[bool]]
+    change_balance: Callable[[BalanceChange], Awaitable[bool]]
 
     async def counter(self, scope: Scope, window: Window = Window.TOTAL) -> CounterReading:
         found = [c async for c in self.counters() if (c.scope, c.window) == (scope, window)]
@@ -62,7 +64,10 @@ async def start(url_of_redis: str | None) -> AsyncIterator[Start]:
         async def grant(grant_id: str, amount: int) -> bool:
             return await holds.grant_credits("acme", grant_id, amount)
 
-        return Setup(holds, lambda: holds.counters("acme"), grant)
+        async def change(made: BalanceChange) -> bool:
+            return await holds.change_balance("acme", made)
+
+        return Setup(holds, lambda: holds.counters("acme"), grant, change)
 
     async def in_redis(directory: Directory, hold_ttl_s: float = 60.0) -> Setup:
         assert url_of_redis is not None
@@ -75,7 +80,10 @@ async def start(url_of_redis: str | None) -> AsyncIterator[Start]:
         async def grant(grant_id: str, amount: int) -> bool:
             return await books.grant_credits("acme", grant_id, amount)
 
-        return Setup(holds, books.counters, grant)
+        async def change(made: BalanceChange) -> bool:
+            return await holds.balances.change("acme", made)
+
+        return Setup(holds, books.counters, grant, change)
 
     yield in_memory if url_of_redis is None else in_redis
     for close in closing:
@@ -381,6 +389,39 @@ async def test_a_grant_counts_once(start: Start) -> None:
     with pytest.raises(ValueError, match="was 1000 microcredits"):
         await setup.grant_credits("purchase-1", 999)
     assert (await setup.holds.hold(ask_for(1000))).remaining == 0
+
+
+async def test_a_change_of_the_ledger_counts_once(start: Start) -> None:
+    setup = await start(directory_of(balance_required=True))
+    assert await setup.change_balance(BalanceChange(1, 0, 1000, ""))
+    assert not await setup.change_balance(BalanceChange(1, 0, 1000, ""))
+    assert await setup.change_balance(BalanceChange(4, 1, -300, ""))
+    assert not await setup.change_balance(BalanceChange(1, 0, 1000, ""))
+    assert (await setup.holds.hold(ask_for(700))).remaining == 0
+
+
+LONG_AGO_US, LONG_HENCE_US = 1_700_000_000_000_000, 4_000_000_000_000_000
+
+
+async def test_what_has_expired_pays_for_nothing_before_the_ledger_says_so(start: Start) -> None:
+    setup = await start(directory_of(balance_required=True))
+    rungs = f"{LONG_AGO_US}:200 {LONG_AGO_US + 1}:100 {LONG_HENCE_US}:400"
+    await setup.change_balance(BalanceChange(1, 0, 1000, rungs))
+    with pytest.raises(BalanceExhausted) as refused:
+        await setup.holds.hold(ask_for(701))
+    assert "0.0007 credits" in refused.value.message
+    ask = ask_for(500)
+    grant = await setup.holds.hold(ask)
+    assert grant.remaining == 200
+    assert await setup.holds.extend(grant, ask, 300, 1) == 200
+    assert (await setup.holds.settle(grant, ask, 600, b"{}")).remaining == 100
+
+
+async def test_when_the_ledger_has_posted_an_expiry_it_is_not_counted_twice(start: Start) -> None:
+    setup = await start(directory_of(balance_required=True))
+    await setup.change_balance(BalanceChange(1, 0, 1000, f"{LONG_AGO_US}:300"))
+    await setup.change_balance(BalanceChange(2, 1, -300, ""))
+    assert (await setup.holds.hold(ask_for(700))).remaining == 0
 
 
 # ------------------------------------------------------------------ keys

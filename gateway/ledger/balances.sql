@@ -1,0 +1,49 @@
+-- name: books
+-- One line per balance asked for, in their order: what was granted by changes, and what was spent by rows, that the
+-- asker has seen. (upto_change NULL: all changes.)
+SELECT asked.org_id,
+       (coalesce(b.granted_microcredits, 0) - coalesce(untold.microcredits, 0))::bigint AS granted,
+       (coalesce(b.spent_microcredits, 0) + coalesce(pending.microcredits, 0) - coalesce(unseen.microcredits, 0))::bigint
+           AS spent,
+       coalesce(latest.id, 0) AS change_id,
+       coalesce(latest.rungs, '') AS rungs,
+       topped_up.reference_microcredits AS reference
+FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) WITH ORDINALITY
+    AS asked (org_id, partition, upto_sequence, upto_change, place)
+LEFT JOIN ledger_balances b ON b.org_id = asked.org_id
+LEFT JOIN LATERAL (
+    SELECT sum(p.microcredits) AS microcredits FROM ledger_pending p WHERE p.org_id = asked.org_id AND p.from_balance
+) AS pending ON true
+LEFT JOIN LATERAL (
+    SELECT sum(e.credits_microcredits) AS microcredits FROM usage_events e
+    WHERE e.partition = asked.partition AND e.sequence > asked.upto_sequence
+      AND e.org_id = asked.org_id AND e.from_balance
+) AS unseen ON true
+LEFT JOIN LATERAL (
+    SELECT sum(o.granted_microcredits) AS microcredits FROM balance_outbox o
+    WHERE o.org_id = asked.org_id AND o.id > asked.upto_change
+) AS untold ON true
+LEFT JOIN LATERAL (
+    SELECT o.id, o.rungs FROM balance_outbox o WHERE o.org_id = asked.org_id ORDER BY o.id DESC LIMIT 1
+) AS latest ON true
+LEFT JOIN LATERAL (
+    SELECT o.reference_microcredits FROM balance_outbox o
+    WHERE o.org_id = asked.org_id AND o.reference_microcredits IS NOT NULL ORDER BY o.id DESC LIMIT 1
+) AS topped_up ON true
+ORDER BY asked.place
+
+-- name: due
+SELECT id, org_id, after_id, granted_microcredits, rungs, reference_microcredits FROM balance_outbox
+WHERE delivered_at IS NULL AND ($1::text IS NULL OR org_id = $1)
+ORDER BY id LIMIT $2
+
+-- name: delivered
+UPDATE balance_outbox SET delivered_at = $2 WHERE id = $1 AND delivered_at IS NULL
+
+-- name: prune
+-- The latest change of an org, and its latest top-up, are needed by the next one.
+DELETE FROM balance_outbox o WHERE o.delivered_at < $1
+  AND EXISTS (SELECT FROM balance_outbox n WHERE n.org_id = o.org_id AND n.id > o.id)
+  AND (o.reference_microcredits IS NULL OR EXISTS (
+      SELECT FROM balance_outbox n
+      WHERE n.org_id = o.org_id AND n.id > o.id AND n.reference_microcredits IS NOT NULL))

@@ -1,0 +1,112 @@
+"""Keeps the credit ledger up while the gateway runs: posts usage, breaks off what expired, tells Redis.
+
+Every gateway runs one; each step is taken once by whichever comes first, and taken again to no effect. While a store
+is down nothing is lost: what could not be done is found again in the next round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from gateway.budgets.balances import BalanceChange
+from gateway.errors import TollgateError
+from gateway.ledger.postgres_outbox import BalanceOutbox
+from gateway.ledger.postgres_poster import LedgerPoster
+
+log = logging.getLogger("tollgate.ledger")
+
+ROUND_S = 10.0
+"""A busy organisation gets some 8,600 usage transactions a day. Balances in Redis do not wait for them."""
+DELIVER_S = 0.5
+"""Whoever grants delivers at once; this is for what was left by one who could not."""
+CHANGES_AT_ONCE = 500
+KEPT = timedelta(days=30)
+
+
+class Balances(Protocol):
+    """See `gateway.budgets.redis_balances.RedisBalances`."""
+
+    async def change(self, org: str, change: BalanceChange) -> bool: ...
+
+
+class BalanceRelay:
+    """From the outbox to Redis, in order. A change that Redis has already is not applied again."""
+
+    def __init__(self, outbox: BalanceOutbox, balances: Balances, now: Callable[[], datetime]) -> None:
+        self._outbox = outbox
+        self._balances = balances
+        self._now = now
+
+    async def deliver(self, org_id: str | None = None) -> int:
+        """Deliver what is due, of one organisation or of all; returns how many changes. Raises `StoreUnavailable`;
+        what was not delivered is due again.
+        """
+        delivered = 0
+        while changes := await self._outbox.due(org_id, CHANGES_AT_ONCE):
+            for org, change in changes:
+                await self._balances.change(org, change)
+                await self._outbox.delivered(change.id, self._now())
+            delivered += len(changes)
+        return delivered
+
+
+class Bookkeeper:
+    """Start and stop are idempotent."""
+
+    def __init__(
+        self,
+        poster: LedgerPoster,
+        relay: BalanceRelay,
+        outbox: BalanceOutbox,
+        now: Callable[[], datetime],
+        *,
+        round_s: float = ROUND_S,
+        deliver_s: float = DELIVER_S,
+    ) -> None:
+        self._poster = poster
+        self._relay = relay
+        self._outbox = outbox
+        self._now = now
+        self._round_s = round_s
+        self._deliver_s = deliver_s
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._repeat("cannot post to the ledger", self.round, self._round_s)),
+                asyncio.create_task(self._repeat("cannot tell balances", self._deliver, self._deliver_s)),
+            ]
+
+    async def stop(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def round(self) -> None:
+        """Post all usage that is known, then what expired, and tell Redis. Raises `StoreUnavailable`."""
+        for org in await self._poster.orgs_with_pending():
+            await self._poster.post(org, self._now())
+        await self._poster.run_expiry(self._now())
+        await self._deliver()
+        await self._outbox.prune(self._now() - KEPT)
+
+    async def _deliver(self) -> None:
+        await self._relay.deliver()
+
+    async def _repeat(self, trouble: str, step: Callable[[], Awaitable[None]], every_s: float) -> None:
+        while True:
+            try:
+                await step()
+            except TollgateError as error:
+                log.warning(trouble, extra={"reason": error.message})
+            # The edge of a loop that has to outlive everything: without it the ledger would fall behind for good.
+            except Exception:
+                log.exception(trouble)
+            await asyncio.sleep(every_s)
