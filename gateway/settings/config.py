@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
+from gateway.settings.api import ApiSettings
 from gateway.settings.document import Document, fill_environment, read_document
 from gateway.settings.encryption import EncryptionSettings
 from gateway.settings.environment import SOURCE, Origins, origin, overlay
@@ -93,6 +94,7 @@ class Settings(Section):
     redis: RedisSettings = RedisSettings()
     postgres: PostgresSettings = PostgresSettings()
     budgets: BudgetSettings = BudgetSettings()
+    api: ApiSettings = ApiSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     admin_token: SecretStr
     providers: dict[ProviderName, ProviderSettings] = Field(min_length=1)
