@@ -93,7 +93,9 @@ class Gateway:
             partitions=settings.redis.partitions,
             now=now,
         )
-        self.backoffice = BackOffice(settings, self.redis, self.postgres, self.keyring, self.config, live)
+        self.backoffice = BackOffice(
+            settings, self.redis, self.postgres, self.keyring, self.config, self.holds, live
+        )
         self._reaped_told = 0
         self._key_changes: dict[tuple[str, str], Callable[[str, str], Awaitable[None]]] = {}
         """What Redis has not been told yet of keys that came into or went out of limits.yaml."""

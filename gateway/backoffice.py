@@ -10,14 +10,21 @@ from importlib.metadata import version
 
 from gateway.api.authentication import Authentication
 from gateway.api.dispatch import Dispatch
+from gateway.api.limit_book import LimitBook
+from gateway.api.limits import limit_operations
 from gateway.api.live import live_operations
 from gateway.api.openapi import add_document
 from gateway.api.operation import AnyOperation
 from gateway.api.postgres_answers import Answers
 from gateway.api.quote import quote_operations
 from gateway.api.router import Router
+from gateway.budgets.postgres_managed import ManagedLimits
+from gateway.budgets.redis_holds import RedisHolds
+from gateway.budgets.redis_standings import LimitStandings
 from gateway.identity.keyring import Keyring
+from gateway.identity.postgres_places import Places
 from gateway.identity.principals import KeyPrincipals
+from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.live.service import Live
 from gateway.proxy.handler import Proxy
 from gateway.reload import LiveConfig
@@ -40,6 +47,7 @@ class BackOffice:
         postgres: Postgres,
         keyring: Keyring,
         config: LiveConfig,
+        holds: RedisHolds,
         live: Live,
     ) -> None:
         self._config = config
@@ -48,6 +56,14 @@ class BackOffice:
         authentication = Authentication(token, self._principals, redis, settings.api)
         self._dispatch = Dispatch(authentication, Answers(postgres), now)
         self.live = live
+        self._limit_book = LimitBook(
+            config,
+            holds,
+            ManagedLimits(postgres, redis),
+            LimitStandings(redis, PostgresLedger(postgres), partitions=settings.redis.partitions),
+            Places(postgres, lambda: config.current.limits),
+            file_name=settings.limits.name,
+        )
 
     async def start(self) -> None:
         """Begin what runs by itself."""
@@ -59,7 +75,11 @@ class BackOffice:
 
     def operations(self, proxy: Proxy) -> list[AnyOperation]:
         """All of the API, in the order in which its description lists it."""
-        return [*quote_operations(proxy), *live_operations(self.live.hub, self._principals)]
+        return [
+            *quote_operations(proxy),
+            *live_operations(self.live.hub, self._principals),
+            *limit_operations(self._limit_book),
+        ]
 
     def add_routes(self, router: Router, proxy: Proxy) -> None:
         operations = self.operations(proxy)

@@ -1,0 +1,47 @@
+"""Who may set which limit, beyond what the table of roles says of reach. Pure.
+
+Whoever reaches the whole organisation may set any limit in it. A team lead may set those of people and keys in their
+teams as they like; those that bind the lead (of the team as a whole, their own and their own keys') a lead may only
+make tighter, or they would bind nobody.
+"""
+
+from __future__ import annotations
+
+from gateway.budgets.model import Limit, Scope
+from gateway.budgets.rules import Cap
+from gateway.errors import NotAllowed
+from gateway.identity.postgres_places import Place
+from gateway.identity.roles import Principal, Reach
+
+
+def check_change(
+    principal: Principal, reach: Reach, place: Place, before: Limit | None, after: Limit | None
+) -> None:
+    """Raises `NotAllowed` unless the change from ``before`` (None: no such limit) to ``after`` (None: taken away) is
+    within the rights of ``principal``. ``place``: where the limit's scope belongs; within ``reach``.
+    """
+    if reach.whole:
+        return
+    changed = after or before
+    if changed is None:
+        return
+    binds_them = changed.scope in (Scope.ORG, Scope.TEAM) or place.user == principal.user_id
+    if binds_them and not tighter(before, after):
+        raise NotAllowed(
+            "A team lead may only make a limit tighter that binds the team as a whole or the lead; ask an owner."
+        )
+
+
+def tighter(before: Limit | None, after: Limit | None) -> bool:
+    """Whether ``after`` allows nothing that ``before`` does not."""
+    if before is None:
+        return True
+    if after is None:
+        return False
+    old, new = Cap.of(before), Cap.of(after)
+    return (
+        new.amount <= old.amount
+        and new.ceiling <= old.ceiling
+        and new.grace_us <= old.grace_us
+        and (after.enforce or not before.enforce)
+    )
