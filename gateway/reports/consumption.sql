@@ -1,0 +1,51 @@
+-- What was used in units that are priced, for pricing it again.
+
+-- name: consumed
+-- By what makes prices linear: model, tier, and the band of context that the whole input falls into ($4: where bands
+-- begin). $5 to $8 reach. Reaped and failed calls used nothing that is known.
+WITH wanted AS MATERIALIZED (
+    SELECT provider, model, operation, coalesce(tier, '') AS tier, streamed,
+           status IN ('client_gone', 'cut') AS abandoned, width_bucket(input_tokens, $4::bigint[]) AS band, buckets,
+           credits_microcredits, held_microcredits
+    FROM usage_events
+    WHERE org_id = $1 AND started_at >= $2 AND started_at < $3 AND usage_source IN ('provider', 'counted')
+      AND ($5::boolean OR team_id = ANY ($6::text[]) OR user_id = ANY ($7::text[]) OR key_id = ANY ($8::text[]))
+),
+units AS (
+    SELECT provider, model, operation, tier, streamed, abandoned, band,
+           jsonb_object_agg(bucket, units) AS buckets
+    FROM (
+        SELECT provider, model, operation, tier, streamed, abandoned, band, bucket, sum(count::bigint)::bigint AS units
+        FROM wanted CROSS JOIN LATERAL jsonb_each_text(buckets) AS b (bucket, count)
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ) each_unit
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+),
+calls AS (
+    SELECT provider, model, operation, tier, streamed, abandoned, band, count(*) AS requests,
+           sum(credits_microcredits)::bigint AS credits_microcredits,
+           sum(greatest(0, held_microcredits - credits_microcredits))::bigint AS surplus_microcredits
+    FROM wanted
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+)
+SELECT calls.*, coalesce(units.buckets, '{}') AS buckets
+FROM calls LEFT JOIN units USING (provider, model, operation, tier, streamed, abandoned, band)
+ORDER BY credits_microcredits DESC
+
+-- name: repeated
+-- Input that was sent again within five minutes in the same conversation to the same model, and was not read from a
+-- cache: what a cache could have served. Providers cache prefixes of 1,024 tokens or more.
+SELECT provider, model, tier, sum(least(before, input_tokens) - cached_input_tokens)::bigint AS repeated_tokens,
+       sum(greatest(0, input_tokens - before))::bigint AS added_tokens, count(*) AS requests
+FROM (
+    SELECT provider, model, coalesce(tier, '') AS tier, started_at, input_tokens, cached_input_tokens,
+           lag(input_tokens) OVER talk AS before, lag(started_at) OVER talk AS before_at
+    FROM usage_events
+    WHERE org_id = $1 AND started_at >= $2 AND started_at < $3 AND conversation_id IS NOT NULL AND operation = 'chat'
+      AND usage_source IN ('provider', 'counted')
+      AND ($4::boolean OR team_id = ANY ($5::text[]) OR user_id = ANY ($6::text[]) OR key_id = ANY ($7::text[]))
+    WINDOW talk AS (PARTITION BY conversation_id, provider, model ORDER BY started_at)
+) calls
+WHERE before >= 1024 AND started_at - before_at < interval '5 minutes'
+  AND least(before, input_tokens) - cached_input_tokens >= 1024
+GROUP BY 1, 2, 3
