@@ -12,6 +12,8 @@ CREATE TABLE orgs (
     -- NULL: everything.
     allowed_models     text[],
     allowed_operations text[],
+    -- How many whole months of usage events are kept; NULL: all. Their sums are kept in any case.
+    events_kept_months integer     CHECK (events_kept_months BETWEEN 1 AND 1200),
     created_at         timestamptz NOT NULL DEFAULT now(),
     changed_at         timestamptz NOT NULL DEFAULT now()
 );

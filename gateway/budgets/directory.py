@@ -176,6 +176,32 @@ class Managed(Protocol):
     @property
     def version(self) -> int: ...
 
+    @property
+    def made(self) -> MadeOrg | None: ...
+
+    @property
+    def teams(self) -> tuple[MadeTeam, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MadeTeam:
+    """A team that was made by command rather than declared in limits.yaml. None: whatever the org allows."""
+
+    team_id: str
+    allowed_models: tuple[str, ...] | None = None
+    allowed_operations: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeOrg:
+    """What was said of an org that was made by command."""
+
+    time_zone: str = "UTC"
+    week_start: Weekday = Weekday.MONDAY
+    balance_required: bool = False
+    allowed_models: tuple[str, ...] | None = None
+    allowed_operations: tuple[str, ...] | None = None
+
 
 def _identity(limit: Limit) -> tuple[object, ...]:
     return limit.scope, limit.scope_id, limit.window, limit.operation, limit.model
@@ -191,8 +217,11 @@ class Directory:
         keys: Iterable[FileKey] = (),
         credit_usd: Decimal = Decimal("0.01"),
         allowed: Mapping[tuple[str, Scope, str], _Allowed] | None = None,
+        teams: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.orgs = dict(orgs)
+        self.teams = frozenset(teams)
+        """(org, team) of those that limits.yaml declares."""
         self.keys = tuple(keys)
         self.credit_usd = credit_usd
         self._allowed = dict(allowed or {})
@@ -203,17 +232,32 @@ class Directory:
         compiled = _Compiler(version)
         for org in file.orgs:
             compiled.add(org)
-        return cls(compiled.orgs, keys=compiled.keys, credit_usd=file.credit_usd, allowed=compiled.allowed)
+        return cls(
+            compiled.orgs,
+            keys=compiled.keys,
+            credit_usd=file.credit_usd,
+            allowed=compiled.allowed,
+            teams=compiled.teams,
+        )
 
     def with_managed(self, managed: Mapping[str, Managed]) -> Directory:
-        """The same with limits that were set by command. What limits.yaml declares is not overruled by them."""
-        orgs = dict(self.orgs)
+        """The same with orgs, teams and limits made by command. What limits.yaml declares is not overruled by them."""
+        orgs, allowed = dict(self.orgs), dict(self._allowed)
         for org, added in managed.items():
             rules = self.rules(org)
+            if org not in self.orgs and added.made is not None:
+                rules = _made_rules(org, added.made)
+                allowed[org, Scope.ORG, org] = _Allowed(
+                    added.made.allowed_models, added.made.allowed_operations
+                )
+            for team in added.teams:
+                if (org, team.team_id) not in self.teams:
+                    lists = _Allowed(team.allowed_models, team.allowed_operations)
+                    allowed[org, Scope.TEAM, team.team_id] = lists
             declared = {_identity(limit) for limit in rules.limits}
             extra = [limit for limit in added.limits if _identity(limit) not in declared]
             orgs[org] = rules.with_limits((*rules.limits, *extra), max(rules.version, added.version))
-        return Directory(orgs, keys=self.keys, credit_usd=self.credit_usd, allowed=self._allowed)
+        return Directory(orgs, keys=self.keys, credit_usd=self.credit_usd, allowed=allowed, teams=self.teams)
 
     def rules(self, org: str) -> OrgRules:
         """An org that the file does not name has no limits; its spending is counted all the same."""
@@ -221,6 +265,8 @@ class Directory:
 
     def check_allowed(self, subject: Subject, operation: str, model: str) -> None:
         """Raises `NotAllowed` when org, team, user or key may not use this operation or model."""
+        if not self._allowed:
+            return
         for scope, scope_id in (
             (Scope.ORG, subject.org),
             (Scope.TEAM, subject.team),
@@ -250,12 +296,22 @@ def check_allow_lists(
         raise NotAllowed(f"{who} may not use this model; ask your administrator to allow it", param="model")
 
 
+def _made_rules(org: str, made: MadeOrg) -> OrgRules:
+    return OrgRules(
+        org,
+        time_zone=made.time_zone,
+        week_start=made.week_start,
+        balance_required=made.balance_required,
+    )
+
+
 class _Compiler:
     def __init__(self, version: int) -> None:
         self.version = version
         self.orgs: dict[str, OrgRules] = {}
         self.keys: list[FileKey] = []
         self.allowed: dict[tuple[str, Scope, str], _Allowed] = {}
+        self.teams: set[tuple[str, str]] = set()
 
     def add(self, org: OrgSettings) -> None:
         limits = self._limits(Scope.ORG, org.id, org.limits)
@@ -266,6 +322,7 @@ class _Compiler:
                 self.keys.append(_file_key(spender, Subject(org.id, team, user, spender.id)))
             elif isinstance(spender, TeamSettings):
                 scope = Scope.TEAM
+                self.teams.add((org.id, spender.id))
             else:
                 assert isinstance(spender, UserSettings)
                 scope = Scope.USER

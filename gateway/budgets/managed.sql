@@ -25,3 +25,9 @@ WHERE (org_id, scope, scope_id, limit_window, operation, model) = ($1, $2, $3, $
 INSERT INTO managed_limit_versions (org_id, version)
 VALUES ($1, greatest($2::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
 ON CONFLICT (org_id) DO UPDATE SET version = greatest(managed_limit_versions.version + 1, excluded.version)
+
+-- name: orgs
+SELECT org_id, time_zone, week_start, balance_required, allowed_models, allowed_operations FROM orgs
+
+-- name: teams
+SELECT org_id, team_id, allowed_models, allowed_operations FROM teams

@@ -1,4 +1,4 @@
-"""Limits set by command: rows in Postgres, audited, taken over by every gateway within a second.
+"""Orgs, teams and limits made by command: rows in Postgres, audited, taken over by every gateway within a second.
 
 When Postgres is down at a gateway's start it goes by what Redis has published, which is newer than the file.
 """
@@ -6,12 +6,14 @@ When Postgres is down at a gateway's start it goes by what Redis has published, 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from gateway.budgets.directory import MadeOrg, MadeTeam
 from gateway.budgets.model import Grace, Limit, Scope, Window
+from gateway.budgets.windows import Weekday
 from gateway.stores import postgres_audit
-from gateway.stores.postgres import Postgres, Row
+from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.redis import RedisCalls
 from gateway.stores.sql import Queries
 
@@ -25,6 +27,8 @@ class ManagedOrg:
 
     limits: tuple[Limit, ...]
     version: int
+    made: MadeOrg | None = None
+    teams: tuple[MadeTeam, ...] = ()
 
 
 class ManagedLimits:
@@ -41,14 +45,25 @@ class ManagedLimits:
 
     async def all(self) -> Mapping[str, ManagedOrg]:
         """By org; also those whose last limit was removed, for their version."""
+        # One snapshot: what is published under a version must be what belongs to it.
+        async with self._postgres.transaction("repeatable_read", readonly=True) as session:
+            made, grouped, rows = [await session.fetch(_SQL[name]) for name in ("orgs", "teams", "all")]
+        orgs = {row["org_id"]: _made(row) for row in made}
+        teams: dict[str, list[MadeTeam]] = {}
+        for row in grouped:
+            team = MadeTeam(row["team_id"], _names(row["allowed_models"]), _names(row["allowed_operations"]))
+            teams.setdefault(row["org_id"], []).append(team)
         limits: dict[str, list[Limit]] = {}
         versions: dict[str, int] = {}
-        for row in await self._postgres.fetch(_SQL["all"]):
+        for row in rows:
             versions[row["org_id"]] = row["version"]
             found = limits.setdefault(row["org_id"], [])
             if row["scope"] is not None:
                 found.append(_limit(row))
-        return {org: ManagedOrg(tuple(limits[org]), version) for org, version in versions.items()}
+        return {
+            org: ManagedOrg(tuple(limits[org]), version, orgs.get(org), tuple(teams.get(org, ())))
+            for org, version in versions.items()
+        }
 
     async def set(self, org: str, limit: Limit, *, newer_than: int, actor: str) -> Limit | None:
         """Add ``limit`` or change its amount. Returns what it was before. ``newer_than``: the published version."""
@@ -84,7 +99,7 @@ class ManagedLimits:
             if before == after:
                 return before
             await session.execute(_SQL[query], *identity, *values)
-            await session.execute(_SQL["bump"], org, newer_than + 1)
+            await bump(session, org, newer_than)
             what = "limit:" + "/".join(part or "*" for part in identity)
             await postgres_audit.record(
                 session,
@@ -95,8 +110,31 @@ class ManagedLimits:
                 before=_said(before),
                 after=_said(after),
             )
-        await self._redis.command("SET", _GENERATION, secrets.token_hex(8))
+        await self.announce()
         return before
+
+    async def announce(self) -> None:
+        """Have every gateway read again what was set. Needed after every `bump`, once it is committed."""
+        await self._redis.command("SET", _GENERATION, secrets.token_hex(8))
+
+
+async def bump(session: Session, org: str, newer_than: int) -> None:
+    """What is set of ``org`` changes in this transaction. ``newer_than``: the published version."""
+    await session.execute(_SQL["bump"], org, newer_than + 1)
+
+
+def _made(row: Row) -> MadeOrg:
+    return MadeOrg(
+        time_zone=row["time_zone"],
+        week_start=Weekday(row["week_start"]),
+        balance_required=row["balance_required"],
+        allowed_models=_names(row["allowed_models"]),
+        allowed_operations=_names(row["allowed_operations"]),
+    )
+
+
+def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _limit(row: Row) -> Limit:

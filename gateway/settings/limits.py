@@ -173,6 +173,8 @@ class OrgSettings(_Spender):
         "monday"
     )
     balance: BalanceSettings = BalanceSettings()
+    events_kept_months: Annotated[int, Field(ge=1, le=1200)] | None = None
+    """Single requests are removed when so many whole months have passed; their sums stay. Absent: never."""
     alerts: OrgAlertSettings = OrgAlertSettings()
     teams: tuple[TeamSettings, ...] = ()
     users: tuple[UserSettings, ...] = ()
