@@ -23,7 +23,7 @@ from gateway.identity.postgres_people import Kind, Membership, PeopleTable, Pers
 from gateway.identity.postgres_secrets import OrgSecrets, Purpose
 from gateway.identity.profile import Profile, email_digest
 from gateway.identity.roles import Principal, Reach, Role
-from gateway.identity.standing import OF_TEAM, Standing, check_gives, manages
+from gateway.identity.standing import OF_TEAM, Standing, check_gives, manages, takes_in
 from gateway.identity.teams import Teams
 from gateway.identity.vault import Vault
 from gateway.stores import postgres_audit
@@ -192,7 +192,7 @@ class People:
         await self._check_membership(org, membership, by)
         async with self._table.changing(org) as session:
             person = await self._table.find(org, user, session)
-            if person is None or not _may_join(by, person):
+            if person is None or not takes_in(by, person.standing):
                 raise no_such_person(user)
             if await postgres_people.grant(session, org, user, membership, by.actor):
                 await _audit(session, by, "role.grant", org, user, None, {"role": _said([membership])[0]})
@@ -282,12 +282,6 @@ def _matches(person: Person, wanted: Wanted) -> bool:
     return wanted.kind in (None, person.kind) and (
         wanted.team is None or wanted.team in person.standing.teams
     )
-
-
-def _may_join(by: Principal, person: PersonRow) -> bool:
-    """Leads take in who is theirs already or belongs to no team; nobody else's people are shown to them."""
-    standing = person.standing
-    return manages(by, Standing(standing.roles, standing.teams - by.leads, standing.leads - by.leads))
 
 
 def _said(memberships: Iterable[Membership]) -> Sequence[str]:
