@@ -177,9 +177,9 @@ def _document(text: bytes) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     """Postgres stores no NUL; a provider's id or a client's tag that holds one still has to be a row."""
-    if not isinstance(value, str):
+    if type(value) is not str:
         raise TypeError(f"expected text, found {type(value).__name__}")
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return value if "\0" not in value else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _optional(value: object) -> str | None:
@@ -195,7 +195,8 @@ def _integer(value: object) -> int | None:
 
 
 def _count(result: Mapping[str, Any], name: str) -> int:
-    return _integer(result.get(name)) or 0
+    value = result.get(name)
+    return value if type(value) is int else _integer(value) or 0
 
 
 def _femtousd(value: object) -> str:
@@ -204,8 +205,12 @@ def _femtousd(value: object) -> str:
 
 
 def _tags(value: Mapping[str, str] | None) -> str:
-    return orjson.dumps({_text(name): _text(tag) for name, tag in dict(value or {}).items()}).decode()
+    if not value:
+        return "{}"
+    return orjson.dumps({_text(name): _text(tag) for name, tag in dict(value).items()}).decode()
 
 
 def _buckets(value: Mapping[str, int] | None) -> str:
-    return orjson.dumps({_text(name): _integer(count) for name, count in dict(value or {}).items()}).decode()
+    if not value:
+        return "{}"
+    return orjson.dumps({_text(name): _integer(count) for name, count in dict(value).items()}).decode()

@@ -52,8 +52,6 @@ def _input(usage: Json) -> Overlapping:
         or usage.get("input_tokens_details")
         or usage.get("input_token_details")
     )
-    writes = members(details.get("cache_write_tokens_details"))
-    cached_details = members(details.get("cached_tokens_details"))
     if "prompt_tokens" in usage or "input_tokens" in usage:
         total = count(usage.get("prompt_tokens")) or count(usage.get("input_tokens"))
     else:
@@ -64,17 +62,18 @@ def _input(usage: Json) -> Overlapping:
         or count(usage.get("num_cached_tokens"))  # Mistral
         or count(usage.get("cached_tokens"))  # Together, Moonshot
     )
-    return Overlapping(
-        input=total,
-        cached=cached,
-        written=count(details.get("cache_write_tokens")),
-        written_12h=count(writes.get("ttl_12h_tokens")),
-        input_audio=count(details.get("audio_tokens")),
-        input_image=count(details.get("image_tokens")),
-        input_video=count(details.get("video_tokens")),
-        cached_audio=count(cached_details.get("audio_tokens")),
-        cached_image=count(cached_details.get("image_tokens")),
-    )
+    read = Overlapping(input=total, cached=cached)
+    if details and any(details.values()):
+        writes = members(details.get("cache_write_tokens_details"))
+        cached_details = members(details.get("cached_tokens_details"))
+        read.written = count(details.get("cache_write_tokens"))
+        read.written_12h = count(writes.get("ttl_12h_tokens"))
+        read.input_audio = count(details.get("audio_tokens"))
+        read.input_image = count(details.get("image_tokens"))
+        read.input_video = count(details.get("video_tokens"))
+        read.cached_audio = count(cached_details.get("audio_tokens"))
+        read.cached_image = count(cached_details.get("image_tokens"))
+    return read
 
 
 def _output_total(usage: Json) -> int:
@@ -89,8 +88,9 @@ def _output(usage: Json, read: Overlapping) -> None:
     )
     read.output = _output_total(usage)
     read.reasoning = count(details.get("reasoning_tokens")) or count(usage.get("reasoning_tokens"))
-    read.output_audio = count(details.get("audio_tokens"))
-    read.output_image = count(details.get("image_tokens"))
+    if details:
+        read.output_audio = count(details.get("audio_tokens"))
+        read.output_image = count(details.get("image_tokens"))
 
 
 def _beside(usage: Json, rules: UsageRules, read: Overlapping) -> None:

@@ -39,14 +39,27 @@ class Overlapping:
 
     def exclusive(self) -> Usage:
         """The buckets. Notes what had to be cut down."""
-        reasoning = self._at_most(self.reasoning, self.output, "reasoning_over_output")
-        audio = self._at_most(self.output_audio, self.output - reasoning, "audio_over_output")
-        image = self._at_most(self.output_image, self.output - reasoning - audio, "image_over_output")
+        reasoning = self.reasoning and self._at_most(self.reasoning, self.output, "reasoning_over_output")
+        left = self.output - reasoning
+        audio = self.output_audio and self._at_most(self.output_audio, left, "audio_over_output")
+        left -= audio
+        image = self.output_image and self._at_most(self.output_image, left, "image_over_output")
         return self._usage(reasoning, audio, image)
 
     def _usage(self, reasoning: int, output_audio: int, output_image: int) -> Usage:
         cached = self._at_most(self.cached, self.input, "cached_over_input")
         written = self._at_most(self.written, self.input - cached, "cache_write_over_input")
+        media = self.input_audio or self.input_image or self.input_video
+        if not (written or media or self.cached_audio or self.cached_image):  # nearly always
+            return Usage(
+                input=self.input - cached,
+                cache_read=cached,
+                output=self.output - reasoning - output_audio - output_image,
+                reasoning=reasoning,
+                output_audio=output_audio,
+                output_image=output_image,
+                web_searches=self.web_searches,
+            )
         written_12h = min(self.written_12h, written)
         written_1h = min(self.written_1h, written - written_12h)
         cached_audio = min(self.cached_audio, cached)

@@ -34,8 +34,8 @@ class Exchange:
     """The reply to one request, gathered or relayed."""
 
     __slots__ = (
-        "_client", "_connection", "_decoder", "_kept", "_loop", "body_bytes", "end", "ended_at", "error", "filter",
-        "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "reader", "sent", "status", "wake",
+        "_client", "_connection", "_decoder", "_kept", "_loop", "_named", "body_bytes", "end", "ended_at", "error",
+        "filter", "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "reader", "sent", "status", "wake",
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
@@ -48,6 +48,7 @@ class Exchange:
         self.filter: UsageFilter | None = None
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
+        self._named: dict[bytes, bytes] = {}
         self.head_seen = False
         self.sent = False
         self.kept_bytes = 0
@@ -72,9 +73,13 @@ class Exchange:
         self.headers = headers
         self.head_seen = True
         self.first_byte_at = self._loop.time()
+        named = self._named
         for name, value in headers:
-            if name.lower() == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                self._decoder = ReplyDecoder(value)
+            named.setdefault(name.lower(), value)
+        if b"content-encoding" in named:
+            for name, value in headers:
+                if name.lower() == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                    self._decoder = ReplyDecoder(value)
         self.wake.set()
 
     def on_body(self, data: bytes) -> None:
@@ -122,10 +127,7 @@ class Exchange:
 
     def header(self, wanted: bytes) -> bytes | None:
         """The first header of the reply named ``wanted`` (lower case)."""
-        for name, value in self.headers:
-            if name.lower() == wanted:
-                return value
-        return None
+        return self._named.get(wanted)
 
     async def head(self) -> None:
         """Wait for the status line and headers. Raises the `UpstreamError` if none will come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.budgets.holding import Holding
 from gateway.budgets.model import State
@@ -69,7 +69,7 @@ class Flight:
         if self.hold.state is not State.HELD:
             return charge  # written by a call that was cancelled meanwhile
         settled = await self.hold.settle(charge.microcredits, result)
-        return replace(charge, remaining=settled.remaining)
+        return Charge(charge.microcredits, charge.source, charge.status, charge.flags, settled.remaining)
 
     async def _concluded(self, ending: Ending) -> tuple[Charge, bytes]:
         """What the request came to, and the result half of its usage event."""
@@ -121,11 +121,15 @@ class Flight:
             cost, cost_femtousd = held, exchange.femtousd(held)
         if cost > held:
             flags.append("overrun")
-        return cost, cost_femtousd, source, tuple(dict.fromkeys(flags))
+        return cost, cost_femtousd, source, tuple(dict.fromkeys(flags)) if flags else ()
 
     def _priced(self, conclusion: Conclusion, reading: Reading) -> tuple[int, list[str]]:
         """The cost of what was used, passes of other models included, and what of it had no price."""
         assert self.estimate.price is not None
+        if not conclusion.passes:
+            only = self.estimate.price.cost(conclusion.usage, reading.tier)
+            if only.complete:
+                return only.total_femtousd, []
         priced = [(self.estimate.price, conclusion.usage)]
         gaps: list[str] = []
         for model, usage in conclusion.passes:

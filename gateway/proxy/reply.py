@@ -6,11 +6,14 @@ last call left it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from gateway.errors import StoreUnavailable, UpstreamError
 from gateway.metering.conclusion import Ending
+from gateway.proxy import whole_reply
 from gateway.proxy.afterlife import Afterlife
 from gateway.proxy.downstream import ClientStream
 from gateway.proxy.exchange import End, Exchange
@@ -18,6 +21,7 @@ from gateway.proxy.flight import ENDINGS, Charge, Flight
 from gateway.proxy.intake import HOP_BY_HOP
 from gateway.proxy.refusal import REQUEST_ID
 from gateway.proxy.upstream import UpstreamBroke
+from gateway.proxy.whole_reply import Header, WholeReply
 from gateway.settings.config import ServerSettings
 from pricing.money import format_credits
 
@@ -26,7 +30,11 @@ SHOWN_BYTES_MAX = 8 * 1024 * 1024
 
 HOLD_LOST = "The budget store lost track of this call, so it was ended."
 
-_NOT_PASSED = HOP_BY_HOP | {b"content-length"}
+OURS = frozenset(
+    b"x-tollgate-" + name
+    for name in (b"request-id", b"remaining", b"output-cap", b"grace", b"credits", b"usage-source")
+)
+_NOT_PASSED = HOP_BY_HOP | OURS | {b"content-length"}
 
 
 class Replies:
@@ -52,17 +60,17 @@ class Replies:
             if exchange.end is End.STOPPED:
                 raise StoreUnavailable(HOLD_LOST) from error
             raise
-        headers = self._headers(flight)
+        headers = [*_passed_on(exchange), *_own(flight)]
         if _is_json(exchange.header(b"content-type")) and (
             not flight.call.streamed or exchange.status >= 400
         ):
             body = await exchange.gathered(SHOWN_BYTES_MAX)
             if body is not None:
-                return await self._whole(flight, headers, body)
+                return await self._whole(request, flight, headers, body)
         return await self._streamed(request, flight, headers)
 
     async def _whole(
-        self, flight: Flight, headers: CIMultiDict[str], body: bytes
+        self, request: web.BaseRequest, flight: Flight, headers: list[Header], body: bytes
     ) -> tuple[web.StreamResponse, Charge | None]:
         exchange = flight.exchange
         charge = await self._settled(flight, _ending(exchange))
@@ -70,15 +78,17 @@ class Replies:
             raise StoreUnavailable(HOLD_LOST)
         if exchange.end is not End.COMPLETE:
             raise exchange.error or UpstreamBroke()
+        remaining = flight.hold.grant.remaining
         if charge is not None:
-            headers["x-tollgate-credits"] = format_credits(charge.microcredits)
-            headers["x-tollgate-usage-source"] = charge.source
-            if charge.remaining is not None:
-                headers["x-tollgate-remaining"] = format_credits(max(0, charge.remaining))
-        return web.Response(status=exchange.status, headers=headers, body=body), charge
+            headers += _charged(charge)
+            remaining = remaining if charge.remaining is None else charge.remaining
+        headers += _remaining(remaining)
+        if whole_reply.takes(request, exchange.status):
+            return WholeReply(exchange.status, headers, body), charge
+        return web.Response(status=exchange.status, headers=_as_aiohttp_has_them(headers), body=body), charge
 
     async def _streamed(
-        self, request: web.BaseRequest, flight: Flight, headers: CIMultiDict[str]
+        self, request: web.BaseRequest, flight: Flight, headers: list[Header]
     ) -> tuple[web.StreamResponse, Charge | None]:
         exchange = flight.exchange
         exchange.filter = (
@@ -87,8 +97,9 @@ class Replies:
             else None
         )
         if exchange.filter is not None and exchange.decoded:
-            headers.popall("content-encoding", None)
-        response = web.StreamResponse(status=exchange.status, headers=headers)
+            headers = [header for header in headers if header[0].lower() != b"content-encoding"]
+        headers += _remaining(flight.hold.grant.remaining)
+        response = web.StreamResponse(status=exchange.status, headers=_as_aiohttp_has_them(headers))
         length = _length(exchange.header(b"content-length"))
         if length is not None and exchange.filter is None:
             response.content_length = length
@@ -111,42 +122,56 @@ class Replies:
             self._afterlife.settle_later(flight, ending)
             return None
 
-    def _headers(self, flight: Flight) -> CIMultiDict[str]:
-        """The provider's headers for the client, and ours."""
-        exchange = flight.exchange
-        named = {
-            part.strip().lower()
-            for name, value in exchange.headers
-            if name.lower() == b"connection"
-            for part in value.split(b",")
-        }
-        headers: CIMultiDict[str] = CIMultiDict()
-        for name, value in exchange.headers:
-            lower = name.lower()
-            if lower not in _NOT_PASSED and lower not in named:
-                headers.add(name.decode("latin-1"), _text(value))
-        headers[REQUEST_ID] = flight.request_id
-        remaining = flight.hold.grant.remaining
-        if remaining is not None:
-            headers["x-tollgate-remaining"] = format_credits(max(0, remaining))
-        if flight.cap is not None:
-            headers["x-tollgate-output-cap"] = str(flight.cap)
-        if flight.hold.grant.grace:
-            headers["x-tollgate-grace"] = ", ".join(flight.hold.grant.grace)
-        return headers
+
+def _passed_on(exchange: Exchange) -> list[Header]:
+    """The provider's headers for the client."""
+    passed = [header for header in exchange.headers if _passes(header[0])]
+    if exchange.header(b"connection") is None:
+        return passed
+    named = {
+        part.strip().lower()
+        for name, value in exchange.headers
+        if name.lower() == b"connection"
+        for part in value.split(b",")
+    }
+    return [header for header in passed if header[0].lower() not in named]
+
+
+@lru_cache(maxsize=1024)
+def _passes(name: bytes) -> bool:
+    return name.lower() not in _NOT_PASSED
+
+
+def _own(flight: Flight) -> list[Header]:
+    """What we say of a call, whatever it will have cost."""
+    own = [(REQUEST_ID.encode(), flight.request_id.encode())]
+    if flight.cap is not None:
+        own.append((b"x-tollgate-output-cap", b"%d" % flight.cap))
+    if flight.hold.grant.grace:
+        own.append((b"x-tollgate-grace", ", ".join(flight.hold.grant.grace).encode()))
+    return own
+
+
+def _charged(charge: Charge) -> list[Header]:
+    return [
+        (b"x-tollgate-credits", format_credits(charge.microcredits).encode()),
+        (b"x-tollgate-usage-source", charge.source.encode()),
+    ]
+
+
+def _remaining(microcredits: int | None) -> list[Header]:
+    if microcredits is None:
+        return []
+    return [(b"x-tollgate-remaining", format_credits(max(0, microcredits)).encode())]
+
+
+def _as_aiohttp_has_them(headers: list[Header]) -> CIMultiDict[str]:
+    return CIMultiDict([(name.decode("latin-1"), whole_reply.text(value)) for name, value in headers])
 
 
 def _ending(exchange: Exchange) -> Ending:
     """While the client is there only the gateway itself stops an exchange."""
     return Ending.CUT if exchange.end is End.STOPPED else ENDINGS[exchange.end or End.BROKEN]
-
-
-def _text(value: bytes) -> str:
-    """A header's value for aiohttp, which writes UTF-8 only; anything else was Latin-1 once (RFC 9110, 5.5)."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def _is_json(content_type: bytes | None) -> bool:
