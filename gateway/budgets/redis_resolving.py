@@ -10,7 +10,7 @@ from gateway.budgets.plan import RESOLVE_ARGUMENTS_EACH, Plan
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import RESOLVE
 from gateway.errors import StoreUnavailable
-from gateway.stores.redis import RedisCalls
+from gateway.stores.redis import Form, RedisCalls
 
 MARKER_TTL_MS = 7 * 24 * 3_600_000
 """How long the mark of an ended hold lives unless its row is committed sooner."""
@@ -19,6 +19,20 @@ RELEASE_RETRY_S = 0.25
 _NO_ARGUMENTS: tuple[str | bytes | int, ...] = (0, b"", MARKER_TTL_MS, "", b"", "")
 _NO_ALERTS = ("", "", "")
 _UNKNOWN = ("",) * RESOLVE_ARGUMENTS_EACH
+
+_OWN_PARTS = 9
+"""The done marker's key, the mode, the request, and its six arguments."""
+
+
+def _fixed_keys(keys: PartitionKeys, balance: str) -> tuple[str, ...]:
+    return keys.holds, keys.deadlines, keys.open_calls, balance, keys.sequence, keys.stream, keys.alerts
+
+
+def _form(keys: PartitionKeys, plan: Plan) -> Form:
+    before = (*_fixed_keys(keys, plan.balance_key), *plan.counter_keys)
+    behind = (keys.live, *plan.balance_alerts, *plan.resolve_arguments)
+    form = plan.forms["resolve"] = Form.of(RESOLVE, before, _OWN_PARTS, behind)
+    return form
 
 
 class Resolver:
@@ -95,6 +109,11 @@ class Resolver:
         plan: Plan,
         arguments: tuple[str | bytes | int, ...],
     ) -> list[bytes]:
+        form = plan.forms.get("resolve") or _form(keys, plan)
+        own = (keys.done(request_id), mode, request_id, *arguments)
+        answer: list[bytes] = await self._redis.submit(form, own)
+        if answer[0] != b"keys":
+            return answer
         told = (*arguments, keys.live, *plan.balance_alerts)
         return await self._call(
             mode, keys, request_id, plan.counter_keys, plan.resolve_arguments, plan.balance_key, told
@@ -110,10 +129,7 @@ class Resolver:
         balance: str,
         arguments: tuple[str | bytes | int, ...],
     ) -> list[bytes]:
-        fixed = (
-            *(keys.holds, keys.deadlines, keys.open_calls, balance, keys.sequence, keys.stream),
-            keys.alerts,
-        )
+        fixed = _fixed_keys(keys, balance)
         each = RESOLVE_ARGUMENTS_EACH
         while True:
             answer: list[bytes] = await self._redis.run(
