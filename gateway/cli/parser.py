@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.cli import books, config, generate, holds, keys, limits, prices, serve, simulate, up
+from gateway.cli import books, config, encryption, generate, holds, keys, limits, prices, serve, simulate, up
 from gateway.embedded import EmbeddedError
 from gateway.errors import ConfigError, TollgateError
 from pricing.errors import PricingError
@@ -46,6 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     with_config.add_argument(
         "--config", type=Path, default=CONFIG_DEFAULT, metavar="FILE", help=f"default: {CONFIG_DEFAULT}"
     )
-    for module in (up, serve, config, books, keys, limits, holds, prices, simulate, generate):
+    for module in (up, serve, config, books, keys, limits, encryption, holds, prices, simulate, generate):
         module.add_commands(commands, with_config)
     return parser

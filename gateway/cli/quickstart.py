@@ -24,6 +24,7 @@ CONFIG = """\
 # To use a real provider, replace its line, e.g.:
 #   openai: {kind: openai, base_url: "https://api.openai.com", api_key: "${OPENAI_API_KEY}"}
 admin_token: ${TOLLGATE_ADMIN_TOKEN}
+encryption: {active: k1, keys: {k1: "${TOLLGATE_ENCRYPTION_KEY}"}}   # of personal fields; kept in encryption_key
 providers:
   openai:    {kind: openai,    base_url: "${SIMULATED_PROVIDER}", api_key: simulated}
   anthropic: {kind: anthropic, base_url: "${SIMULATED_PROVIDER}", api_key: simulated}

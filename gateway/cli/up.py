@@ -22,6 +22,7 @@ from gateway.logs import set_up_logging
 from gateway.simulator import app as simulator
 
 ADMIN_TOKEN = "TOLLGATE_ADMIN_TOKEN"  # noqa: S105 - the variable's name
+ENCRYPTION_KEY = "TOLLGATE_ENCRYPTION_KEY"
 
 
 def add_commands(commands: Any, _: argparse.ArgumentParser) -> None:
@@ -53,7 +54,8 @@ async def _run(data: Path, port: int) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    token_file = _admin_token(data)
+    token_file = _secret(data / "admin_token", secrets.token_urlsafe(32))
+    encryption_key_file = _secret(data / "encryption_key", secrets.token_hex(32))
     embedded = Embedded(data, progress=_say)
     endpoints = await embedded.start()
     simulated = gateway = None
@@ -63,6 +65,7 @@ async def _run(data: Path, port: int) -> int:
         simulated, provider_url = await simulator.start("127.0.0.1", 0)
         environment = {
             ADMIN_TOKEN: token_file.read_text().strip(),
+            ENCRYPTION_KEY: encryption_key_file.read_text().strip(),
             "TOLLGATE_SERVER__PORT": str(port),
             "TOLLGATE_REDIS__URL": endpoints.redis_url,
             "TOLLGATE_POSTGRES__DSN": endpoints.postgres_dsn,
@@ -93,12 +96,11 @@ async def _run(data: Path, port: int) -> int:
         await embedded.stop()
 
 
-def _admin_token(data: Path) -> Path:
-    """The admin token's file, made at the first start."""
-    data.mkdir(parents=True, exist_ok=True)
-    path = data / "admin_token"
+def _secret(path: Path, made: str) -> Path:
+    """A secret's file; ``made`` is what it holds from the first start on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        quickstart.write_secret(path, secrets.token_urlsafe(32))
+        quickstart.write_secret(path, made)
     return path
 
 
