@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from gateway.api.authentication import Authentication
+from gateway.api.credit_grants import credit_grant_operations
 from gateway.api.dispatch import Dispatch
+from gateway.api.ledger_entries import ledger_operations
 from gateway.api.limit_book import LimitBook
 from gateway.api.limits import limit_operations
 from gateway.api.live import live_operations
@@ -18,13 +20,19 @@ from gateway.api.operation import AnyOperation
 from gateway.api.postgres_answers import Answers
 from gateway.api.quote import quote_operations
 from gateway.api.router import Router
+from gateway.api.top_ups import top_up_operations
+from gateway.budgets.model import Scope
 from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_holds import RedisHolds
 from gateway.budgets.redis_standings import LimitStandings
 from gateway.identity.keyring import Keyring
 from gateway.identity.postgres_places import Places
 from gateway.identity.principals import KeyPrincipals
+from gateway.identity.registry import Registry
+from gateway.identity.vault import Vault
+from gateway.ledger.credits import Credits
 from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.topups import ManualPayments
 from gateway.live.service import Live
 from gateway.proxy.handler import Proxy
 from gateway.reload import LiveConfig
@@ -52,10 +60,20 @@ class BackOffice:
     ) -> None:
         self._config = config
         token = settings.admin_token.get_secret_value()
-        self._principals = KeyPrincipals(keyring)
+        self.registry = Registry(
+            postgres,
+            redis,
+            holds,
+            Vault(settings.encryption),
+            limits=lambda: config.current.limits,
+            file=settings.limits,
+            limited=self._has_limits,
+        )
+        self._principals = KeyPrincipals(keyring, self.registry.people_table, self.registry.declarations)
         authentication = Authentication(token, self._principals, redis, settings.api)
         self._dispatch = Dispatch(authentication, Answers(postgres), now)
         self.live = live
+        self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now)
         self._limit_book = LimitBook(
             config,
             holds,
@@ -65,13 +83,19 @@ class BackOffice:
             file_name=settings.limits.name,
         )
 
+    def _has_limits(self, org: str, key: str) -> bool:
+        rules = self._config.current.directory.rules(org)
+        return any(limit.scope is Scope.KEY and limit.scope_id == key for limit in rules.limits)
+
     async def start(self) -> None:
         """Begin what runs by itself."""
         await self.live.start()
+        await self.credits.bookkeeper.start()
 
     async def stop(self) -> None:
         """Idempotent; waits."""
         await self.live.stop()
+        await self.credits.bookkeeper.stop()
 
     def operations(self, proxy: Proxy) -> list[AnyOperation]:
         """All of the API, in the order in which its description lists it."""
@@ -79,6 +103,15 @@ class BackOffice:
             *quote_operations(proxy),
             *live_operations(self.live.hub, self._principals),
             *limit_operations(self._limit_book),
+            *self._credit_operations(),
+        ]
+
+    def _credit_operations(self) -> list[AnyOperation]:
+        credits, config, check_org = self.credits, self._config, self.registry.orgs.get
+        return [
+            *credit_grant_operations(credits, check_org),
+            *top_up_operations(credits.top_ups, lambda: config.current.directory.credit_usd, check_org),
+            *ledger_operations(credits.reading, lambda org: config.current.directory.rules(org).calendar),
         ]
 
     def add_routes(self, router: Router, proxy: Proxy) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from gateway.budgets.balances import BalanceChange
-from gateway.errors import TollgateError
+from gateway.errors import StoreUnavailable, TollgateError
 from gateway.ledger.postgres_outbox import BalanceOutbox
 from gateway.ledger.postgres_poster import LedgerPoster
 
@@ -52,6 +52,13 @@ class BalanceRelay:
                 await self._outbox.delivered(change.id, self._now())
             delivered += len(changes)
         return delivered
+
+    async def tell(self, org_id: str) -> None:
+        """Deliver what was written for ``org_id`` just now; if a store is down, it is delivered later."""
+        try:
+            await self.deliver(org_id)
+        except StoreUnavailable as error:
+            log.warning("a balance is told later", extra={"org": org_id, "reason": error.message})
 
 
 class Bookkeeper:

@@ -5,7 +5,7 @@ everything here raises `PostgresUnavailable` and nothing happened: call again wi
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,17 +38,25 @@ class Written:
 
 
 class CreditLedger:
-    """``now`` is the clock, aware UTC. Idempotency keys are the callers' own; they cannot meet those of the ledger."""
+    """``now`` is the clock, aware UTC; ``told`` hears of organisations whose balance changed, see
+    `gateway.ledger.bookkeeper.BalanceRelay.tell`. Idempotency keys are the callers' own; they cannot meet those of
+    the ledger.
+    """
 
-    def __init__(self, postgres: Postgres, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, postgres: Postgres, now: Callable[[], datetime], told: Callable[[str], Awaitable[None]]
+    ) -> None:
         self.postgres = postgres
         self.now = now
+        self._told = told
 
     async def grant(self, new: NewGrant) -> Written:
         """Give credits. Raises `BadRequest`, `IdempotencyConflict`."""
         now = self.now()
         async with posting(self.postgres, new.org_id, now) as ledger:
-            return await self.grant_in(ledger, new, f"key:{new.idempotency_key}")
+            written = await self.grant_in(ledger, new, f"key:{new.idempotency_key}")
+        await self._told(new.org_id)
+        return written
 
     async def grant_in(self, ledger: Posting, new: NewGrant, key: str) -> Written:
         """The same as a part of a larger transaction, under the whole key ``key``."""
@@ -99,7 +107,9 @@ class CreditLedger:
             burned = burn(grants.values(), [(minute_of(ledger.now), -amount)])
             lines = used_lines(burned, Account.ADJUSTMENTS)
             draft = Draft(Kind.ADJUSTMENT, key, ledger.now, actor, reason, lines, payload=payload)
-            return await _written(ledger, draft, "credits.adjust", payload)
+            written = await _written(ledger, draft, "credits.adjust", payload)
+        await self._told(org_id)
+        return written
 
     async def refund(
         self,
@@ -141,7 +151,9 @@ class CreditLedger:
                 payload=payload,
                 grant=grant,
             )
-            return await _written(ledger, draft, "credits.refund", payload)
+            written = await _written(ledger, draft, "credits.refund", payload)
+        await self._told(org_id)
+        return written
 
 
 async def _written(ledger: Posting, draft: Draft, action: str, after: Mapping[str, object]) -> Written:

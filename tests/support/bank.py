@@ -19,8 +19,10 @@ from gateway.ledger.postgres_credits import CreditLedger, Written
 from gateway.ledger.postgres_outbox import BalanceOutbox
 from gateway.ledger.postgres_poster import LedgerPoster
 from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.postgres_topups import TopUps
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import merge, microseconds
+from gateway.ledger.topups import ManualPayments
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
 from tests.support.usage_events import ADMISSION, entry
@@ -37,12 +39,16 @@ class Bank:
 
     def __post_init__(self) -> None:
         clock = self.clock
-        self.ledger = CreditLedger(self.postgres, clock)
         self.poster = LedgerPoster(self.postgres)
         self.outbox = BalanceOutbox(self.postgres)
         self.balances = RedisBalances(self.redis, PostgresLedger(self.postgres), partitions=2)
         self.relay = BalanceRelay(self.outbox, self.balances, clock)
+        self.ledger = CreditLedger(self.postgres, clock, self.nobody_told)
+        self.top_ups = TopUps(self.postgres, self.ledger, ManualPayments(), self.relay.tell)
         self.bookkeeper = Bookkeeper(self.poster, self.relay, self.outbox, clock)
+
+    async def nobody_told(self, org: str) -> None:
+        """Tests deliver when they say so, as if the gateway had died before."""
 
     def clock(self) -> datetime:
         return self.now

@@ -1,0 +1,49 @@
+"""What requests about credits are made of: amounts, instants, reasons, ids."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+
+from gateway.settings.limits import Microcredits, parse_microcredits
+
+YEAR_LEAST, YEAR_MOST = 2020, 2200
+"""Before it nothing was recorded; beyond it Redis's scripts cannot count microseconds exactly."""
+
+
+def _utc(value: datetime) -> datetime:
+    if not YEAR_LEAST <= value.year <= YEAR_MOST:
+        raise ValueError(f"must be between the years {YEAR_LEAST} and {YEAR_MOST}")
+    return value.astimezone(UTC)
+
+
+def _signed(value: object) -> int:
+    text = str(value).strip()
+    return -parse_microcredits(text[1:]) if text.startswith("-") else parse_microcredits(value)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+Credits = Annotated[
+    Microcredits, Field(description="How many credits, with up to six decimals.", examples=["500", "0.25"])
+]
+SignedCredits = Annotated[
+    int,
+    BeforeValidator(_signed),
+    Field(description="How many credits more or, with a minus sign, less.", examples=["-12.5"]),
+]
+Reason = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=500,
+        pattern=r"^[^\x00]*[^\s\x00][^\x00]*$",
+        description="Why; kept in the ledger and in the audit log.",
+    ),
+]
+Note = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$", description="Why, if there is a reason.")]
+TransactionId = Annotated[
+    str, Field(pattern=r"^[1-9][0-9]{0,17}$", description="As the ledger names it.", examples=["4711"])
+]
+TopUpId = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$", examples=["topup-0123456789ab"])]
