@@ -87,6 +87,7 @@ class Gateway:
         live = Live(
             self.redis,
             self.postgres,
+            self.holds.balances,
             self.config.rules,
             self.keeper.holdings,
             gateway_id=self.gateway_id,

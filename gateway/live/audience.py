@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from gateway.budgets.rules import Balance
+from gateway.budgets.balances import BalanceReading
 from gateway.budgets.windows import Calendar
 from gateway.identity.roles import Reach
 from gateway.live import wire
@@ -57,7 +57,7 @@ class Audience:
         if later:
             listener.push(later)
 
-    def encoded(self, calendar: Calendar, now_us: int, balance: Balance | None) -> bytes:
+    def encoded(self, calendar: Calendar, now_us: int, balance: BalanceReading | None) -> bytes:
         """The totals of all its listeners as JSON, but for what `ending` adds of each."""
         sums = self.spending.sums(calendar, now_us)
         document = {
@@ -69,9 +69,9 @@ class Audience:
             "per_day": sums and wire.amount(sums.per_day),
             "balance": balance
             and {
-                "total": wire.amount(balance.granted - balance.spent),
+                "total": wire.amount(balance.left),
                 "held": wire.amount(balance.held),
-                "left": wire.amount(balance.room),
+                "left": wire.amount(balance.available),
             },
         }
         return orjson.dumps(document)[:-1]

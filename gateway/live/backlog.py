@@ -6,14 +6,13 @@ table has.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Protocol
 
-from gateway.budgets.rules import Balance
 from gateway.identity.roles import Reach
 from gateway.ledger.row import UsageRow, microseconds
 from gateway.live.settlement import Settlement
-from gateway.live.spending import QUARTER_US
+from gateway.live.spending import Cells, Stretch, quarter_of
 
 SPAN_MAX = 100_000
 """Settlements of a partition, of whatever organisation, that are looked through for what one missed."""
@@ -25,7 +24,6 @@ class Unwritten(Protocol):
     """See `gateway.live.redis_settlements.RedisSettlements`."""
 
     async def position(self, partition: int) -> int: ...
-    async def balances(self, orgs: Collection[str]) -> Mapping[str, Balance | None]: ...
     async def unwritten(self, partition: int, after: int) -> list[UsageRow]: ...
 
 
@@ -35,9 +33,9 @@ class Written(Protocol):
     async def between(
         self, partition: int, after: int, upto: int, orgs: Collection[str], most: int
     ) -> list[UsageRow]: ...
-    async def quarters(
-        self, reach: Reach, partition: int, upto: int, since_us: int, unwritten: Collection[str]
-    ) -> tuple[dict[int, int], frozenset[str]]: ...
+    async def cells(
+        self, reach: Reach, partition: int, upto: int, stretch: Stretch, unwritten: Collection[str]
+    ) -> tuple[Cells, frozenset[str]]: ...
 
 
 class TooMuch(Exception):
@@ -54,10 +52,6 @@ class Backlog:
     async def position(self, partition: int) -> int:
         """The number of the latest settlement; 0 before the first."""
         return await self._unwritten.position(partition)
-
-    async def balances(self, orgs: Collection[str]) -> Mapping[str, Balance | None]:
-        """Prepaid balances as they are now; None for who never had credits."""
-        return await self._unwritten.balances(orgs)
 
     async def between(self, partition: int, after: int, upto: int, orgs: Collection[str]) -> list[Settlement]:
         """Settlements of ``orgs`` with numbers in (after, upto], in order. Raises `TooMuch`."""
@@ -78,20 +72,20 @@ class Backlog:
             raise TooMuch
         return [Settlement.of(found[sequence]) for sequence in sorted(found)]
 
-    async def quarters(self, reach: Reach, partition: int, upto: int, since_us: int) -> dict[int, int]:
-        """What settlements up to number ``upto`` within ``reach`` came to, by quarter (us) since ``since_us``."""
+    async def cells(self, reach: Reach, partition: int, upto: int, stretch: Stretch) -> Cells:
+        """What settlements up to number ``upto`` within ``reach`` came to, of requests that started in ``stretch``."""
         unwritten = {
             row.request_id: row
             for row in await self._unwritten.unwritten(partition, 0)
             if row.sequence <= upto
             and row.org_id == reach.org_id
             and reach.covers(row.team_id, row.user_id, row.key_id)
-            and microseconds(row.started_at) >= since_us
+            and microseconds(row.started_at) >= stretch.since_us
         }
-        sums, recorded = await self._written.quarters(reach, partition, upto, since_us, unwritten)
+        cells, recorded = await self._written.cells(reach, partition, upto, stretch, unwritten)
         for request_id, row in unwritten.items():
             if request_id not in recorded:
-                started_us = microseconds(row.started_at)
-                quarter = started_us - started_us % QUARTER_US
-                sums[quarter] = sums.get(quarter, 0) + row.credits_microcredits
-        return sums
+                quarter = quarter_of(microseconds(row.started_at))
+                of_operation = cells.setdefault(row.operation, {})
+                of_operation[quarter] = of_operation.get(quarter, 0) + row.credits_microcredits
+        return cells

@@ -11,7 +11,7 @@ from gateway.errors import StoreUnavailable
 from gateway.ledger.row import microseconds
 from gateway.live.audience import Audience
 from gateway.live.backlog import Backlog
-from gateway.live.spending import counted_since_us
+from gateway.live.spending import Stretch
 from gateway.stores.postgres import PostgresError
 
 WAIT_S = 3.0
@@ -61,13 +61,13 @@ class Bases:
         assert audience.reach.org_id is not None
         calendar = self._calendar(audience.reach.org_id)
         while True:
-            since_us = counted_since_us(calendar, microseconds(self._now()))
+            stretch = Stretch.of(calendar, microseconds(self._now()))
             try:
                 async with self._turns:
-                    sums = await self._backlog.quarters(audience.reach, partition, position, since_us)
+                    cells = await self._backlog.cells(audience.reach, partition, position, stretch)
             except (StoreUnavailable, PostgresError):
                 await asyncio.sleep(RETRY_S)
                 continue
-            audience.spending.set_base(sums)
+            audience.spending.set_base(cells)
             audience.changed = True
             return

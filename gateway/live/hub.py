@@ -10,9 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from datetime import datetime
+from typing import Protocol
 
 import orjson
 
+from gateway.budgets.balances import BalanceReading
 from gateway.budgets.directory import OrgRules
 from gateway.budgets.keyspace import partition_of
 from gateway.budgets.windows import Calendar
@@ -47,6 +49,12 @@ Recheck = Callable[[], Awaitable[Principal]]
 """Who the credential of a listener stands for now. Raises `Unauthenticated` and its kin, or `StoreUnavailable`."""
 
 
+class Balances(Protocol):
+    """See `gateway.budgets.redis_balances.RedisBalances`."""
+
+    async def reading(self, org: str) -> BalanceReading | None: ...
+
+
 class LiveHub:
     """`start` and `stop` are idempotent. Nothing is asked of Redis while nobody listens."""
 
@@ -54,6 +62,7 @@ class LiveHub:
         self,
         feed: Feed,
         backlog: Backlog,
+        balances: Balances,
         rules: Callable[[str], OrgRules],
         *,
         now: Callable[[], datetime],
@@ -62,6 +71,7 @@ class LiveHub:
     ) -> None:
         """``rules``: of an organisation, as they are now."""
         self._backlog = backlog
+        self._balances = balances
         self._rules = rules
         self._now = now
         self._partitions = partitions
@@ -142,7 +152,7 @@ class LiveHub:
         self._bases.need(audience, room.partition, position)
         await self._bases.known(audience)
         if room.balance is None:
-            room.balance = (await self._backlog.balances([room.org]))[room.org]
+            room.balance = await self._balances.reading(room.org)
         missed: list[Settlement] | None = []
         if last_event_id is not None:
             missed = await self._missed_by(room, last_event_id, position)
@@ -278,11 +288,11 @@ class LiveHub:
             room.flush()
             room.tell_flights(now_s)
             room.keep_alive(now_s, HEARTBEAT_S)
-        balances = await self._backlog.balances([room.org for room in rooms])
-        for room in rooms:
+        balances = await asyncio.gather(*(self._balances.reading(room.org) for room in rooms))
+        for room, balance in zip(rooms, balances, strict=True):
             room.flush()  # what was settled while Redis was asked
             position = self._follower.positions.get(room.partition, room.history.floor)
-            room.tell_totals(self._calendar(room.org), self._now_us(), position, balances[room.org])
+            room.tell_totals(self._calendar(room.org), self._now_us(), position, balance)
 
     async def _check(self) -> None:
         """Send away who may not listen any more."""

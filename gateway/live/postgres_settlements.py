@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from gateway.identity.roles import Reach
 from gateway.ledger.row import UsageRow, instant, microseconds
+from gateway.live.spending import Cells, Stretch
 from gateway.stores.postgres import Postgres
 from gateway.stores.sql import Queries
 
@@ -25,15 +26,19 @@ class PostgresSettlements:
         rows = await self._postgres.fetch(_SQL["between"], partition, after, upto, list(orgs), most)
         return [UsageRow(**row) for row in rows]
 
-    async def quarters(
-        self, reach: Reach, partition: int, upto: int, since_us: int, unwritten: Collection[str]
-    ) -> tuple[dict[int, int], frozenset[str]]:
-        """Microcredits by quarter (us), and which request ids of ``unwritten`` they contain; of one snapshot."""
+    async def cells(
+        self, reach: Reach, partition: int, upto: int, stretch: Stretch, unwritten: Collection[str]
+    ) -> tuple[Cells, frozenset[str]]:
+        """What was charged in ``stretch``, and which request ids of ``unwritten`` that contains; of one snapshot."""
         seen = (reach.whole, *(list(names or ()) for names in (reach.teams, reach.users, reach.keys)))
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
             rows = await session.fetch(
-                _SQL["quarters"], reach.org_id, instant(since_us), *seen, partition, upto
+                _SQL["cells"],
+                *(reach.org_id, instant(stretch.since_us), *seen, partition, upto),
+                *(instant(stretch.fine_since_us), stretch.time_zone),
             )
             recorded = await session.fetch(_SQL["recorded"], list(unwritten)) if unwritten else []
-        sums = {microseconds(row["quarter_start"]): row["microcredits"] for row in rows}
-        return sums, frozenset(row["request_id"] for row in recorded)
+        cells: Cells = {}
+        for row in rows:
+            cells.setdefault(row["operation"], {})[microseconds(row["start_at"])] = row["microcredits"]
+        return cells, frozenset(row["request_id"] for row in recorded)

@@ -1,15 +1,10 @@
-"""Settlements that are on the usage stream, and what else listeners are shown of Redis.
-
-When Redis is down every method raises `StoreUnavailable`.
-"""
+"""Settlements that are on the usage stream. When Redis is down every method raises `StoreUnavailable`."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
-from gateway.budgets.keyspace import partition_keys, partition_of
-from gateway.budgets.rules import Balance
+from gateway.budgets.keyspace import partition_keys
 from gateway.ledger.row import Entry, Unreadable, UsageRow, merge
 from gateway.stores.redis import RedisCalls
 
@@ -19,24 +14,13 @@ PAGE = 1000
 class RedisSettlements:
     """Implements `gateway.live.backlog.Unwritten`."""
 
-    def __init__(self, redis: RedisCalls, *, partitions: int) -> None:
+    def __init__(self, redis: RedisCalls) -> None:
         self._redis = redis
-        self._partitions = partitions
 
     async def position(self, partition: int) -> int:
         """The number of the latest settlement; 0 before the first."""
         found = await self._redis.command("GET", partition_keys(partition).sequence)
         return int(found or 0)
-
-    async def balances(self, orgs: Collection[str]) -> Mapping[str, Balance | None]:
-        """Prepaid balances as they are now; None for who never had credits."""
-        balances = await asyncio.gather(*map(self._balance, orgs))
-        return dict(zip(orgs, balances, strict=True))
-
-    async def _balance(self, org: str) -> Balance | None:
-        keys = partition_keys(partition_of(org, self._partitions))
-        values = await self._redis.command("HMGET", keys.balance(org), "granted", "spent", "held")
-        return Balance(*(int(value or 0) for value in values)) if any(values) else None
 
     async def unwritten(self, partition: int, after: int) -> list[UsageRow]:
         """What the stream has with numbers above ``after``, newest first: entries are added in their order."""

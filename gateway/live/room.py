@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from gateway.budgets.rules import Balance
+from gateway.budgets.balances import BalanceReading
 from gateway.budgets.windows import Calendar
 from gateway.identity.roles import Reach
 from gateway.live import wire
@@ -25,7 +25,7 @@ class Room:
         self.org = org
         self.partition = partition
         self.history = History(position)
-        self.balance: Balance | None = None
+        self.balance: BalanceReading | None = None
         self.flights = Flights()
         self.reading = asyncio.Lock()
         """Held while what somebody missed is read from the stores."""
@@ -86,16 +86,21 @@ class Room:
         for audience in self._audiences.values():
             audience.flush()
 
-    def tell_totals(self, calendar: Calendar, now_us: int, position: int, balance: Balance | None) -> None:
+    def tell_totals(
+        self, calendar: Calendar, now_us: int, position: int, balance: BalanceReading | None
+    ) -> None:
         """`totals` to every audience that something changed for; to all when the balance or the day changed, and
         from time to time, because rates fall by themselves.
         """
         day_us = calendar.around(now_us).day.start_us
         old = (
-            balance != self.balance or day_us != self._told_day_us or now_us - self._told_at_us >= REFRESH_US
+            _shown(balance) != _shown(self.balance)
+            or day_us != self._told_day_us
+            or now_us - self._told_at_us >= REFRESH_US
         )
         if old:
-            self._told_day_us, self._told_at_us, self.balance = day_us, now_us, balance
+            self._told_day_us, self._told_at_us = day_us, now_us
+        self.balance = balance
         for audience in self._audiences.values():
             if not (audience.changed or old):
                 continue
@@ -138,6 +143,10 @@ class Room:
         for audience in self._audiences.values():
             for listener in audience.listeners:
                 listener.end(reason)
+
+
+def _shown(balance: BalanceReading | None) -> tuple[int, int] | None:
+    return None if balance is None else (balance.left, balance.held)
 
 
 def _sights(reach: Reach) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from gateway.budgets.directory import OrgRules
 from gateway.budgets.holding import Holding
 from gateway.live.backlog import Backlog
-from gateway.live.hub import LiveHub
+from gateway.live.hub import Balances, LiveHub
 from gateway.live.in_flight import InFlightTeller
 from gateway.live.postgres_settlements import PostgresSettlements
 from gateway.live.redis_feed import RedisFeed
@@ -24,6 +24,7 @@ class Live:
         self,
         redis: RedisStore,
         postgres: Postgres,
+        balances: Balances,
         rules: Callable[[str], OrgRules],
         holdings: Callable[[], Iterable[Holding]],
         *,
@@ -32,9 +33,8 @@ class Live:
         now: Callable[[], datetime],
     ) -> None:
         """``rules``: of an organisation, as they are now. ``holdings``: the open holds of this process."""
-        settlements = RedisSettlements(redis, partitions=partitions)
-        backlog = Backlog(settlements, PostgresSettlements(postgres))
-        self.hub = LiveHub(RedisFeed(redis), backlog, rules, now=now, partitions=partitions)
+        self.backlog = Backlog(RedisSettlements(redis), PostgresSettlements(postgres))
+        self.hub = LiveHub(RedisFeed(redis), self.backlog, balances, rules, now=now, partitions=partitions)
         self._teller = InFlightTeller(redis, holdings, gateway_id)
 
     async def start(self) -> None:
