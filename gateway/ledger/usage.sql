@@ -186,7 +186,8 @@ ORDER BY asked.place
 SELECT DISTINCT request_id FROM usage_events WHERE request_id = ANY ($1::text[])
 
 -- name: rollup_differences
--- Rollups outlive events, so the comparison begins with the oldest month that still has any.
+-- Rollups outlive events, so the comparison begins with the oldest month that still has any, and for an org that keeps
+-- its events for some months only where those begin.
 WITH since AS (
     SELECT date_trunc('month', min(started_at) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS at FROM usage_events
 ),
@@ -199,7 +200,9 @@ by_event AS (
            sum(cost_usd) AS cost_usd, sum(input_tokens) AS input_tokens,
            sum(cached_input_tokens) AS cached_input_tokens, sum(cache_write_tokens) AS cache_write_tokens,
            sum(output_tokens) AS output_tokens, sum(reasoning_tokens) AS reasoning_tokens
-    FROM usage_events GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    FROM usage_events LEFT JOIN usage_kept_since k USING (org_id)
+    WHERE k.at IS NULL OR started_at >= k.at
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 )
 SELECT coalesce(e.org_id, r.org_id) AS org_id,
        coalesce(e.quarter_start, r.quarter_start) AS quarter_start,
@@ -210,7 +213,10 @@ SELECT coalesce(e.org_id, r.org_id) AS org_id,
        coalesce(e.requests, 0) AS row_requests,
        coalesce(r.requests, 0) AS rollup_requests
 FROM by_event e
-FULL JOIN (SELECT * FROM usage_rollups, since WHERE quarter_start >= since.at) r
+FULL JOIN (
+    SELECT r.* FROM usage_rollups r CROSS JOIN since LEFT JOIN usage_kept_since k ON k.org_id = r.org_id
+    WHERE r.quarter_start >= greatest(since.at, k.at)
+) r
     ON (e.org_id, e.quarter_start, e.team_id, e.user_id, e.key_id, e.provider, e.model, e.operation)
      = (r.org_id, r.quarter_start, r.team_id, r.user_id, r.key_id, r.provider, r.model, r.operation)
 WHERE (e.microcredits, e.requests, e.errors, e.estimated, e.unpriced, e.cost_usd, e.input_tokens,
