@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from gateway.api.authentication import Authentication
+from gateway.api.balance import balance_operations
 from gateway.api.credit_grants import credit_grant_operations
 from gateway.api.dispatch import Dispatch
 from gateway.api.ledger_entries import ledger_operations
@@ -65,6 +66,7 @@ class BackOffice:
             redis,
             holds,
             Vault(settings.encryption),
+            partitions=settings.redis.partitions,
             limits=lambda: config.current.limits,
             file=settings.limits,
             limited=self._has_limits,
@@ -73,6 +75,7 @@ class BackOffice:
         authentication = Authentication(token, self._principals, redis, settings.api)
         self._dispatch = Dispatch(authentication, Answers(postgres), now)
         self.live = live
+        self._balances = holds.balances
         self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now)
         self._limit_book = LimitBook(
             config,
@@ -102,6 +105,7 @@ class BackOffice:
         return [
             *quote_operations(proxy),
             *live_operations(self.live.hub, self._principals),
+            *balance_operations(self._balances, self.live.backlog, self._limit_book, self._config.rules),
             *limit_operations(self._limit_book),
             *self._credit_operations(),
         ]

@@ -59,6 +59,7 @@ class LimitBook:
 
     async def within(self, org: str, reach: Reach) -> list[Limit]:
         """The limits within ``reach``, in the order of their identities."""
+        await self._config.look()  # what was changed at another gateway a moment ago shows here
         limits = sorted(self._config.rules(org).limits, key=_order)
         if reach.whole:
             return limits
@@ -97,6 +98,7 @@ class LimitBook:
         self, org: str, limit: Limit, after: Limit | None, call: Call[Any, Any]
     ) -> Limit | None:
         """What the limit is now. Raises what stands against changing it to ``after``."""
+        await self._config.look()
         place = await self._place(org, limit, call.reach)
         if _same(self._config.declared(org), limit) is not None:
             raise Conflict(f"This limit is declared in {self._file_name}: change it there.")

@@ -1,6 +1,6 @@
 -- name: all
 SELECT v.org_id, v.version, l.scope, l.scope_id, l.limit_window, l.operation, l.model, l.amount_microcredits,
-       l.grace_percent, l.grace_minutes, l.enforce
+       l.grace_percent, l.grace_minutes, l.enforce, l.alerts
 FROM managed_limit_versions v LEFT JOIN managed_limits l USING (org_id)
 
 -- name: find
@@ -10,11 +10,11 @@ FOR UPDATE
 
 -- name: set
 INSERT INTO managed_limits (org_id, scope, scope_id, limit_window, operation, model, amount_microcredits,
-                            grace_percent, grace_minutes, enforce, changed_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                            grace_percent, grace_minutes, enforce, alerts, changed_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (org_id, scope, scope_id, limit_window, operation, model) DO UPDATE
 SET amount_microcredits = excluded.amount_microcredits, grace_percent = excluded.grace_percent,
-    grace_minutes = excluded.grace_minutes, enforce = excluded.enforce, changed_at = now(),
+    grace_minutes = excluded.grace_minutes, enforce = excluded.enforce, alerts = excluded.alerts, changed_at = now(),
     changed_by = excluded.changed_by
 
 -- name: remove

@@ -68,7 +68,9 @@ class ManagedLimits:
     async def set(self, org: str, limit: Limit, *, newer_than: int, actor: str) -> Limit | None:
         """Add ``limit`` or change its amount. Returns what it was before. ``newer_than``: the published version."""
         grace = limit.grace
-        values = (limit.amount, grace and grace.percent, grace and grace.minutes, limit.enforce, actor)
+        levels = None if limit.alerts is None else list(limit.alerts)
+        terms = (grace and grace.percent, grace and grace.minutes, limit.enforce, levels)
+        values = (limit.amount, *terms, actor)
         return await self._change(org, limit, "set", values, limit, newer_than, actor)
 
     async def remove(self, org: str, limit: Limit, *, newer_than: int, actor: str) -> Limit | None:
@@ -148,6 +150,7 @@ def _limit(row: Row) -> Limit:
         model=row["model"] or None,
         grace=None if percent is None else Grace(percent, row["grace_minutes"]),
         enforce=row["enforce"],
+        alerts=None if row["alerts"] is None else tuple(row["alerts"]),
     )
 
 
