@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -30,3 +31,18 @@ def read_cursor(cursor: str | None, length: int) -> tuple[Any, ...] | None:
     if not isinstance(position, list) or len(position) != length:
         raise BadRequest("cursor: is of another list", param="cursor")
     return tuple(position)
+
+
+def read_instant_cursor(cursor: str | None) -> tuple[datetime, str] | None:
+    """An instant (aware, UTC) and an id: where a page of a list by time ended. Raises `BadRequest`."""
+    position = read_cursor(cursor, 2)
+    if position is None:
+        return None
+    at, last_id = position
+    try:
+        instant = datetime.fromisoformat(at)
+    except (TypeError, ValueError) as error:
+        raise BadRequest("cursor: is of another list", param="cursor") from error
+    if not isinstance(last_id, str) or instant.tzinfo is None:
+        raise BadRequest("cursor: is of another list", param="cursor")
+    return instant.astimezone(UTC), last_id

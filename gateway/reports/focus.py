@@ -42,7 +42,7 @@ def focus_csv(org: str, groups: Iterable[Group], calendar: OrgCalendar, credit_u
     """Heading first. ``groups``: by day and `gateway.reports.exports.DAY_DIMENSIONS`."""
     yield csv_line(COLUMNS)
     for group in groups:
-        yield csv_line(_charge(org, group, calendar, credit_usd))
+        yield csv_line(charge(org, group, calendar, credit_usd))
 
 
 def cost_usd(microcredits: int, credit_usd: Decimal) -> Decimal:
@@ -50,7 +50,7 @@ def cost_usd(microcredits: int, credit_usd: Decimal) -> Decimal:
     return _EXACT.multiply(credits(microcredits), credit_usd)
 
 
-def _charge(org: str, group: Group, calendar: OrgCalendar, credit_usd: Decimal) -> list[Cell]:
+def charge(org: str, group: Group, calendar: OrgCalendar, credit_usd: Decimal) -> list[Cell]:
     day = date.fromisoformat(group.step)
     team, user, key, provider, model, operation = group.names
     sums = group.sums

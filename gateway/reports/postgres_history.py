@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
 import orjson
@@ -41,7 +41,7 @@ class History:
 
     async def all_lines(
         self, org: str, reach: Reach, period: Period, filters: Filters
-    ) -> AsyncIterator[UsageLine]:
+    ) -> AsyncGenerator[UsageLine]:
         """Every line, newest first, a thousand in memory at a time."""
         args = _line_arguments(org, reach, period, filters, None, None)
         if args is not None:
@@ -50,7 +50,7 @@ class History:
 
     async def conversation_costs(
         self, org: str, reach: Reach, period: Period, limit: int | None = None
-    ) -> AsyncIterator[ConversationCost]:
+    ) -> AsyncGenerator[ConversationCost]:
         """What each conversation cost, dearest first."""
         async for row in self._session.stream(
             _SQL["conversation_costs"], org, period.start, period.end, *reach_arguments(reach), limit

@@ -6,7 +6,7 @@ than those is added up request by request. Which of them answers a question is d
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime
@@ -49,6 +49,13 @@ class UsageReading:
         """The groups in the order of their places, beyond the place ``after``."""
         return await self._fetch(question, question.granularity, after, limit, calendar)
 
+    async def all_groups(self, question: Question, calendar: OrgCalendar) -> AsyncGenerator[Group]:
+        """Every group in the order of their places, a thousand in memory at a time."""
+        statement = _statement(question, question.granularity, None, None, calendar)
+        if statement is not None:
+            async for row in self.session.stream(statement[0], *statement[1]):
+                yield _group(row, question)
+
     async def top(self, question: Question, calendar: OrgCalendar, limit: int) -> list[Group]:
         """The dearest groups first, without steps."""
         return await self._fetch(question, TOP, None, limit, calendar)
@@ -56,32 +63,10 @@ class UsageReading:
     async def _fetch(
         self, question: Question, steps: str, after: Sequence[str] | None, limit: int, calendar: OrgCalendar
     ) -> list[Group]:
-        narrow = narrowed(question.reach, question.filters)
-        if narrow is None:
+        statement = _statement(question, steps, after, limit, calendar)
+        if statement is None:
             return []
-        reach, filters = narrow
-        block = _source(replace(question, reach=reach, filters=filters), calendar)
-        zone = calendar.time_zone
-        args: list[object] = [
-            *(
-                question.org,
-                question.period.start,
-                question.period.end,
-                str(steps),
-                calendar.week_start,
-                zone,
-            ),
-            [str(dimension) for dimension in question.group_by],
-            *(None if after is None else list(after), limit),
-            *(_optional(filters.providers), _optional(filters.models), _optional(filters.operations)),
-        ]
-        if block != "from_hours":
-            args += [_optional(filters.teams), _optional(filters.users), _optional(filters.keys)]
-            args += reach_arguments(reach)
-        if block == "from_events":
-            name, value = filters.tag or (None, None)
-            args += [question.tag, _optional(filters.conversations), name, value, _optional(filters.statuses)]
-        rows = await self.session.fetch(_SQL[block], *args)
+        rows = await self.session.fetch(statement[0], *statement[1])
         return [_group(row, question) for row in rows]
 
 
@@ -96,6 +81,38 @@ class UsageReader:
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
             await session.fetch(_SQL["tune"])
             yield UsageReading(session)
+
+
+def _statement(
+    question: Question, steps: str, after: Sequence[str] | None, limit: int | None, calendar: OrgCalendar
+) -> tuple[str, list[object]] | None:
+    """SQL and arguments; None: nothing is within reach."""
+    narrow = narrowed(question.reach, question.filters)
+    if narrow is None:
+        return None
+    reach, filters = narrow
+    block = _source(replace(question, reach=reach, filters=filters), calendar)
+    zone = calendar.time_zone
+    args: list[object] = [
+        *(
+            question.org,
+            question.period.start,
+            question.period.end,
+            str(steps),
+            calendar.week_start,
+            zone,
+        ),
+        [str(dimension) for dimension in question.group_by],
+        *(None if after is None else list(after), limit),
+        *(_optional(filters.providers), _optional(filters.models), _optional(filters.operations)),
+    ]
+    if block != "from_hours":
+        args += [_optional(filters.teams), _optional(filters.users), _optional(filters.keys)]
+        args += reach_arguments(reach)
+    if block == "from_events":
+        name, value = filters.tag or (None, None)
+        args += [question.tag, _optional(filters.conversations), name, value, _optional(filters.statuses)]
+    return _SQL[block], args
 
 
 def reach_arguments(reach: Reach) -> list[object]:

@@ -8,7 +8,7 @@ table say, is `PostgresError`: the store has to be mended first, e.g. by `tollga
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
 
@@ -102,7 +102,7 @@ class Session:
         with _mapped():
             await self._connection.execute(sql, *args, timeout=timeout_s)
 
-    async def stream(self, sql: str, *args: object, rows_at_once: int = 1000) -> AsyncIterator[Row]:
+    async def stream(self, sql: str, *args: object, rows_at_once: int = 1000) -> AsyncGenerator[Row]:
         """The rows of a query as they are asked for, never more than ``rows_at_once`` in memory.
 
         Inside a transaction only, which stays open as long as somebody reads.

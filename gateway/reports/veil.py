@@ -1,0 +1,71 @@
+"""Names of people, for those who may not see them: each user stands under a pseudonym of the org's own.
+
+Whoever reads pseudonyms may also ask by them: a filter by a pseudonym finds the same usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from gateway.reports.history import Conversation, UsageLine
+from gateway.reports.question import Dimension, Filters, Group
+
+
+class Names(Protocol):
+    """See `gateway.identity.pseudonyms.Pseudonyms`."""
+
+    async def of(self, org: str, users: Iterable[str]) -> dict[str, str]:
+        """User id to pseudonym, always the same one within an org."""
+
+
+class Veil:
+    """Over one org's usage. ``names`` None: nothing is hidden."""
+
+    def __init__(self, org: str, names: Names | None) -> None:
+        self._org = org
+        self._names = names
+        self._known: dict[str, str] = {}
+
+    @property
+    def hides(self) -> bool:
+        return self._names is not None
+
+    async def user(self, user: str | None) -> str | None:
+        """The user, or the pseudonym to show instead."""
+        if self._names is None or user is None:
+            return user
+        if user not in self._known:
+            self._known.update(await self._names.of(self._org, [user]))
+        return self._known[user]
+
+    async def groups(self, groups: Sequence[Group], group_by: Sequence[Dimension]) -> list[Group]:
+        if self._names is None or Dimension.USER not in group_by:
+            return list(groups)
+        at = list(group_by).index(Dimension.USER)
+        shown = []
+        for group in groups:
+            names = list(group.names)
+            names[at] = await self.user(names[at])
+            shown.append(replace(group, names=tuple(names)))
+        return shown
+
+    async def line(self, line: UsageLine) -> UsageLine:
+        if self._names is None:
+            return line
+        return replace(line, user=await self.user(line.user), end_user=None)
+
+    async def conversation(self, conversation: Conversation) -> Conversation:
+        if self._names is None:
+            return conversation
+        return replace(conversation, user=await self.user(conversation.user))
+
+    async def filters(self, filters: Filters, people: Iterable[str]) -> Filters:
+        """``filters`` with users for pseudonyms; ``people``: whose they may be. A hidden user's own id finds nothing,
+        or else it could be tried out whose a pseudonym is."""
+        if self._names is None or filters.users is None:
+            return filters
+        shown = await self._names.of(self._org, people)
+        wanted = set(filters.users)
+        return replace(filters, users=tuple(user for user, name in shown.items() if name in wanted))
