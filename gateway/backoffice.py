@@ -10,18 +10,24 @@ from importlib.metadata import version
 
 from gateway.api.authentication import Authentication
 from gateway.api.balance import balance_operations
+from gateway.api.conversations import conversation_operations
 from gateway.api.credit_grants import credit_grant_operations
 from gateway.api.dispatch import Dispatch
+from gateway.api.forecast import forecast_operations
 from gateway.api.ledger_entries import ledger_operations
 from gateway.api.limit_book import LimitBook
 from gateway.api.limits import limit_operations
 from gateway.api.live import live_operations
 from gateway.api.openapi import add_document
 from gateway.api.operation import AnyOperation
+from gateway.api.patterns import pattern_operations
 from gateway.api.postgres_answers import Answers
 from gateway.api.quote import quote_operations
+from gateway.api.report import report_operations
 from gateway.api.router import Router
+from gateway.api.savings import savings_operations
 from gateway.api.top_ups import top_up_operations
+from gateway.api.usage import usage_operations
 from gateway.budgets.model import Scope
 from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_holds import RedisHolds
@@ -32,11 +38,15 @@ from gateway.identity.principals import KeyPrincipals
 from gateway.identity.registry import Registry
 from gateway.identity.vault import Vault
 from gateway.ledger.credits import Credits
+from gateway.ledger.postgres_calendars import Calendars
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.topups import ManualPayments
 from gateway.live.service import Live
 from gateway.proxy.handler import Proxy
 from gateway.reload import LiveConfig
+from gateway.reports.calendar_keeper import CalendarKeeper
+from gateway.reports.desk import ReportDesk
+from gateway.reports.prices import CurrentPrices
 from gateway.settings.config import Settings
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
@@ -75,6 +85,11 @@ class BackOffice:
         authentication = Authentication(token, self._principals, redis, settings.api)
         self._dispatch = Dispatch(authentication, Answers(postgres), now)
         self.live = live
+        self.reports = ReportDesk(
+            settings.postgres.dsn.get_secret_value(), self.registry.pseudonyms, self._left_of
+        )
+        self._prices = CurrentPrices(settings.providers, lambda: config.current.prices)
+        self._calendars = CalendarKeeper(Calendars(postgres), lambda: config.current.directory.orgs)
         self._balances = holds.balances
         self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now)
         self._limit_book = LimitBook(
@@ -93,11 +108,15 @@ class BackOffice:
     async def start(self) -> None:
         """Begin what runs by itself."""
         await self.live.start()
+        await self.reports.start()
+        await self._calendars.start()
         await self.credits.bookkeeper.start()
 
     async def stop(self) -> None:
         """Idempotent; waits."""
         await self.live.stop()
+        await self._calendars.stop()
+        await self.reports.stop()
         await self.credits.bookkeeper.stop()
 
     def operations(self, proxy: Proxy) -> list[AnyOperation]:
@@ -108,6 +127,7 @@ class BackOffice:
             *balance_operations(self._balances, self.live.backlog, self._limit_book, self._config.rules),
             *limit_operations(self._limit_book),
             *self._credit_operations(),
+            *self._report_operations(),
         ]
 
     def _credit_operations(self) -> list[AnyOperation]:
@@ -117,6 +137,23 @@ class BackOffice:
             *top_up_operations(credits.top_ups, lambda: config.current.directory.credit_usd, check_org),
             *ledger_operations(credits.reading, lambda org: config.current.directory.rules(org).calendar),
         ]
+
+    def _report_operations(self) -> list[AnyOperation]:
+        desk = self.reports
+        return [
+            *usage_operations(desk),
+            *report_operations(desk, lambda: self._config.current.directory.credit_usd),
+            *forecast_operations(desk),
+            *savings_operations(desk, self._prices),
+            *pattern_operations(desk),
+            *conversation_operations(desk),
+        ]
+
+    async def _left_of(self, org: str) -> int | None:
+        """What is left of a prepaid balance, for forecasts; None: the org pays afterwards."""
+        if not self._config.rules(org).balance_required:
+            return None
+        return (await self._balances.read(org)).left
 
     def add_routes(self, router: Router, proxy: Proxy) -> None:
         operations = self.operations(proxy)
