@@ -29,6 +29,7 @@ from gateway.identity.redis_keys import SharedKeys
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.reconcile import Report, reconcile
+from gateway.ledger.reconcile_balances import reconcile_balances
 from gateway.ledger.redis_stream import StreamKeys, UsageStream
 from gateway.ledger.watchman import Watchman
 from gateway.ledger.writer import UsageWriter, WriterHooks
@@ -203,9 +204,9 @@ class Gateway:
             del self._key_changes[org, key]  # only now: a store that was down is told at the next try
 
     async def _reconcile(self) -> Report:
-        return await reconcile(
-            self._books.counters, self._books.open_holds, self._streams(), PostgresLedger(self.postgres)
-        )
+        ledger = PostgresLedger(self.postgres)
+        report = await reconcile(self._books.counters, self._books.open_holds, self._streams(), ledger)
+        return await reconcile_balances(report, self.holds.balances, ledger)
 
     def _streams(self) -> list[UsageStream]:
         streams = []

@@ -20,7 +20,6 @@ slot.
                                     the ledger in it, b once it is built from the ledger, u "token time_us" while
                                     it is being built, ref the balance just after the last top-up
                                     (absent: granted), a "level@ref@next@low" and z as in counters, of ref and granted
-    tg:{pN}:g:<org>           hash  grant id -> amount
     tg:{pN}:n                 str   sequence of settlements; starts at Redis's clock in us, so it never goes back
     tg:{pN}:u                 stream of usage events (see gateway.ledger.event)
     tg:{pN}:al                stream of announcements: levels reached, grace begun (see gateway.budgets.crossing)
@@ -132,9 +131,6 @@ class PartitionKeys:
 
     def balance(self, org: str) -> str:
         return f"{self.prefix}b:{encode(org)}"
-
-    def grants(self, org: str) -> str:
-        return f"{self.prefix}g:{encode(org)}"
 
     def admissions(self, org: str, key: str) -> str:
         return f"{self.prefix}m:{encode(org)}:{encode(key)}"

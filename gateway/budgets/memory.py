@@ -87,7 +87,6 @@ class MemoryHolds:
         self._grace_start_us: dict[str, int] = {}
         self._admissions_us: dict[tuple[str, str], list[int]] = {}
         self._revoked: set[tuple[str, str]] = set()
-        self._grants: dict[str, dict[str, int]] = {}
         self._changes: dict[str, list[BalanceChange]] = {}
         self._announcements = Announcements()
         self.events: list[Event] = []
@@ -213,14 +212,6 @@ class MemoryHolds:
         self._planners[org] = _planner_of(rules)
         return rules
 
-    async def grant_credits(self, org: str, grant_id: str, amount: int) -> bool:
-        grants = self._grants.setdefault(org, {})
-        if grants.get(grant_id, amount) != amount:
-            raise ValueError(f"grant {grant_id} of org {org} was {grants[grant_id]} microcredits before")
-        new = grant_id not in grants
-        grants[grant_id] = amount
-        return new
-
     async def change_balance(self, org: str, change: BalanceChange) -> bool:
         """As `RedisBalances.change`."""
         changes = self._changes.setdefault(org, [])
@@ -306,7 +297,7 @@ class MemoryHolds:
         events = (event for event in self.events if event.balance_charged and event.subject.org == org)
         holds = (h for h in self._open.values() if h.balance_charged and h.ask.subject.org == org)
         changes = self._changes.get(org, [])
-        granted = sum(self._grants.get(org, {}).values()) + sum(change.granted for change in changes)
+        granted = sum(change.granted for change in changes)
         rungs = parse_rungs(changes[-1].rungs) if changes else ()
         return Balance(
             granted - gone(rungs, self._now_us()),

@@ -171,6 +171,12 @@ class RedisBalances:
         books = await self._ledger.balance(BalanceQuery(org, keys.number, sequence, tuple(unread)))
         return books, sum(cost for id_, cost in unread.items() if id_ not in books.recorded)
 
+    async def held_by_calls(self, org: str) -> int:
+        """What the open holds that are charged to the balance come to."""
+        flat = await self._redis.command("HGETALL", self._keys(org).holds)
+        records = map(HoldRecord.parse, flat[1::2])
+        return sum(one.amount for one in records if one.balance_charged and one.subject.org == org)
+
     async def unread(self, org: str, sequence: int) -> dict[str, int]:
         """Settlements up to ``sequence`` that were charged to the balance and are still in the stream: cost by
         request id.

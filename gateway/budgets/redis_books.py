@@ -12,8 +12,7 @@ from gateway.budgets.model import Subject, Window
 from gateway.budgets.plan import COUNTER_RETENTION_MS
 from gateway.budgets.ports import CounterReading
 from gateway.budgets.redis_record import HoldRecord
-from gateway.budgets.redis_scripts import GRANT, READ
-from gateway.budgets.rules import Balance
+from gateway.budgets.redis_scripts import READ
 from gateway.budgets.windows import Calendar
 from gateway.stores.redis import RedisCalls
 
@@ -118,23 +117,6 @@ class RedisBooks:
                     record = HoldRecord.parse(raw)
                     if org is None or record.subject.org == org:
                         yield _open_hold(request_id.decode(), record, int(deadline), int(seconds))
-
-    async def balance(self, org: str) -> Balance:
-        """The prepaid balance as Redis has it; zeros when nothing was ever granted."""
-        values = await self._redis.command("HMGET", self._keys(org).balance(org), "granted", "spent", "held")
-        return Balance(*(int(value or 0) for value in values))
-
-    async def grant_credits(self, org: str, grant_id: str, amount: int) -> bool:
-        """Add ``amount`` microcredits (negative: take away) to a balance; False if this was done before.
-
-        Raises ValueError when ``grant_id`` was used for another amount.
-        """
-        keys = self._keys(org)
-        call = (keys.balance(org), keys.grants(org)), (grant_id, amount)
-        answer = await self._redis.run(GRANT, *call)
-        if answer[0] == b"conflict":
-            raise ValueError(f"grant {grant_id} of org {org} was {int(answer[1])} microcredits before")
-        return bool(answer[0] == b"ok")
 
     async def committed(self, partition: int, request_ids: Sequence[str]) -> None:
         """These rows are in Postgres for good: a day from now their marks against a second one may go."""

@@ -8,7 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.cli import books, config, encryption, generate, holds, keys, limits, prices, serve, simulate, up
+from gateway.cli import (
+    books,
+    config,
+    credits,
+    encryption,
+    generate,
+    holds,
+    keys,
+    limits,
+    prices,
+    reports,
+    serve,
+    simulate,
+    up,
+)
 from gateway.embedded import EmbeddedError
 from gateway.errors import ConfigError, TollgateError
 from pricing.errors import PricingError
@@ -46,6 +60,20 @@ def _parser() -> argparse.ArgumentParser:
     with_config.add_argument(
         "--config", type=Path, default=CONFIG_DEFAULT, metavar="FILE", help=f"default: {CONFIG_DEFAULT}"
     )
-    for module in (up, serve, config, books, keys, limits, encryption, holds, prices, simulate, generate):
+    for module in (
+        up,
+        serve,
+        config,
+        books,
+        credits,
+        keys,
+        limits,
+        encryption,
+        holds,
+        prices,
+        reports,
+        simulate,
+        generate,
+    ):
         module.add_commands(commands, with_config)
     return parser

@@ -10,9 +10,9 @@ from getpass import getuser
 from pathlib import Path
 
 from gateway.budgets.directory import Directory
-from gateway.budgets.ports import EmptyLedger
 from gateway.budgets.redis_books import RedisBooks
 from gateway.budgets.redis_holds import RedisHolds
+from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.settings.config import Settings, load_settings
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
@@ -37,7 +37,7 @@ async def open_stores(config: Path) -> AsyncIterator[Stores]:
     await postgres.start()
     try:
         partitions = settings.redis.partitions
-        holds = RedisHolds(redis, Directory({}), EmptyLedger(), partitions=partitions)
+        holds = RedisHolds(redis, Directory({}), PostgresLedger(postgres), partitions=partitions)
         yield Stores(settings, redis, postgres, RedisBooks(redis, partitions=partitions), holds)
     finally:
         await redis.close()

@@ -47,3 +47,44 @@ DELETE FROM balance_outbox o WHERE o.delivered_at < $1
   AND (o.reference_microcredits IS NULL OR EXISTS (
       SELECT FROM balance_outbox n
       WHERE n.org_id = o.org_id AND n.id > o.id AND n.reference_microcredits IS NOT NULL))
+
+-- name: differences
+-- Where the ledger is not what it is made of, from one snapshot: usage against rollups (which are proven against rows,
+-- and outlive them), kept sums against lines.
+WITH lines AS (
+    SELECT t.org_id, l.grant_id, l.account, t.kind = 'usage' AS is_usage, sum(l.amount_microcredits) AS microcredits
+    FROM ledger_lines l JOIN ledger_transactions t ON t.id = l.transaction_id
+    GROUP BY 1, 2, 3, 4
+),
+usage AS (
+    SELECT org_id, sum(rolled) AS expected, sum(posted) AS found
+    FROM (
+        SELECT org_id, credits_microcredits AS rolled, 0 AS posted FROM usage_rollups
+        UNION ALL SELECT org_id, 0, microcredits FROM lines WHERE account = 'usage_revenue'
+        UNION ALL SELECT org_id, 0, microcredits FROM ledger_pending
+    ) both_sides
+    GROUP BY org_id
+),
+balances AS (
+    SELECT org_id, sum(of_lines) AS expected, sum(kept) AS found
+    FROM (
+        SELECT org_id, microcredits AS of_lines, 0 AS kept FROM lines WHERE account = 'customer_credit'
+        UNION ALL SELECT org_id, 0, granted_microcredits - spent_microcredits FROM ledger_balances
+    ) both_sides
+    GROUP BY org_id
+),
+grants AS (
+    SELECT org_id, grant_id, sum(of_lines) AS expected, sum(kept) AS found
+    FROM (
+        SELECT org_id, grant_id, microcredits AS of_lines, 0 AS kept FROM lines
+        WHERE account = 'customer_credit' AND grant_id IS NOT NULL
+        UNION ALL SELECT org_id, grant_id, 0, left_microcredits FROM ledger_grant_balances
+    ) both_sides
+    GROUP BY org_id, grant_id
+)
+SELECT 'ledger ' || org_id || ' usage' AS what, expected::bigint, found::bigint FROM usage WHERE expected <> found
+UNION ALL
+SELECT 'ledger ' || org_id || ' balance', expected::bigint, found::bigint FROM balances WHERE expected <> found
+UNION ALL
+SELECT 'ledger ' || org_id || ' ' || grant_id, expected::bigint, found::bigint FROM grants WHERE expected <> found
+ORDER BY 1 LIMIT 1000

@@ -71,6 +71,10 @@ class PostgresLedger:
             for query, row in zip(queries, rows, strict=True)
         ]
 
+    async def differences(self) -> list[Row]:
+        """Where the credit ledger is not what it is made of: rows of what, expected and found."""
+        return await self._postgres.fetch(_BALANCES["differences"])
+
     async def books(self, queries: Sequence[SpentQuery], unread: Sequence[str]) -> Books:
         """Answers to all ``queries`` (whose own ``unread`` is ignored), and whether the rollups hold."""
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:

@@ -56,6 +56,8 @@ class Report:
     """Settlements that were still in the stream."""
     unreadable: int
     """Entries in the stream that no row can be made of."""
+    balances: int = 0
+    """How many prepaid balances were compared, see `gateway.ledger.reconcile_balances`."""
     faults: tuple[str, ...] = ()
     """What is wrong without an amount to it, such as a rollup whose token counts are not those of its rows.
     """
@@ -71,7 +73,7 @@ class Report:
     def lines(self) -> Iterator[str]:
         """The table for people; its last line is ``drift 0`` if all agree."""
         yield (
-            f"{self.counters} counters compared, {self.unseeded} not seeded yet, "
+            f"{self.counters} counters and {self.balances} balances compared, {self.unseeded} not seeded yet, "
             f"{self.unread} settlements still in the stream, {self.unreadable} of them unreadable"
         )
         if self.differences:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from redis.asyncio import Redis
 
+from gateway.budgets.balances import BalanceChange
 from gateway.budgets.crossing import Crossing, CrossingKind
 from gateway.budgets.directory import Directory, OrgRules
 from gateway.budgets.keyspace import partition_keys, partition_of
@@ -16,7 +17,6 @@ from gateway.budgets.levels import OrgAlerts
 from gateway.budgets.memory import MemoryHolds
 from gateway.budgets.model import Grace, Limit, Scope, Window
 from gateway.budgets.ports import EmptyLedger, Spent, SpentQuery
-from gateway.budgets.redis_books import RedisBooks
 from gateway.budgets.redis_holds import RedisHolds
 from gateway.budgets.settled_message import SettledMessage
 from gateway.errors import BalanceExhausted, BudgetExceeded
@@ -30,7 +30,7 @@ KEYS = partition_keys(partition_of("acme", 4))
 class Setup:
     holds: MemoryHolds | RedisHolds
     crossings: Callable[[], Awaitable[list[Crossing]]]
-    grant_credits: Callable[[str, int], Awaitable[bool]]
+    grant_credits: Callable[[BalanceChange], Awaitable[bool]]
 
     async def spend(self, amount: int) -> None:
         ask = ask_for(amount)
@@ -60,8 +60,8 @@ async def start(url_of_redis: str | None) -> AsyncIterator[Start]:
         async def crossings() -> list[Crossing]:
             return holds.crossings
 
-        async def grant(grant_id: str, amount: int) -> bool:
-            return await holds.grant_credits("acme", grant_id, amount)
+        async def grant(change: BalanceChange) -> bool:
+            return await holds.change_balance("acme", change)
 
         return Setup(holds, crossings, grant)
 
@@ -76,8 +76,8 @@ async def start(url_of_redis: str | None) -> AsyncIterator[Start]:
             await holds.close()  # refusals are announced in the background
             return await crossings_of(store)
 
-        async def grant(grant_id: str, amount: int) -> bool:
-            return await RedisBooks(store, partitions=4).grant_credits("acme", grant_id, amount)
+        async def grant(change: BalanceChange) -> bool:
+            return await holds.balances.change("acme", change)
 
         return Setup(holds, crossings, grant)
 
@@ -240,7 +240,7 @@ def prepaid(low_balance: int | None = None) -> Directory:
 
 async def test_a_balance_is_announced_by_what_is_used_of_it(start: Start) -> None:
     setup = await start(prepaid())
-    await setup.grant_credits("g1", 1000)
+    await setup.grant_credits(BalanceChange(1, 0, 1000, ""))
     for amount in (740, 10, 240, 10):
         await setup.spend(amount)
     assert await setup.told() == [
@@ -253,10 +253,10 @@ async def test_a_balance_is_announced_by_what_is_used_of_it(start: Start) -> Non
 
 async def test_a_low_balance_is_announced_once_and_anew_after_a_top_up(start: Start) -> None:
     setup = await start(prepaid(low_balance=300))
-    await setup.grant_credits("g1", 500)
+    await setup.grant_credits(BalanceChange(1, 0, 500, ""))
     for amount in (200, 10):
         await setup.spend(amount)
-    await setup.grant_credits("g2", 500)
+    await setup.grant_credits(BalanceChange(2, 1, 500, ""))
     await setup.spend(10)
     await setup.spend(500)
     low = [c for c in await setup.crossings() if c.kind is CrossingKind.LOW]
@@ -265,7 +265,7 @@ async def test_a_low_balance_is_announced_once_and_anew_after_a_top_up(start: St
 
 async def test_an_empty_balance_that_refuses_is_announced(start: Start) -> None:
     setup = await start(prepaid())
-    await setup.grant_credits("g1", 100)
+    await setup.grant_credits(BalanceChange(1, 0, 100, ""))
     for _ in range(2):
         with pytest.raises(BalanceExhausted):
             await setup.holds.hold(ask_for(200))
@@ -303,7 +303,7 @@ async def test_an_entry_says_whether_the_balance_was_charged(redis_url: str) -> 
         rules = OrgRules("acme", balance_required=required, version=version)
         holds = RedisHolds(store, Directory({"acme": rules}), EmptyLedger(), partitions=4)
         await holds.start()
-        await RedisBooks(store, partitions=4).grant_credits("acme", "g1", 100)
+        await holds.balances.change("acme", BalanceChange(1, 0, 100, ""))
         ask = ask_for(10)
         await holds.settle(await holds.hold(ask), ask, 10, b"{}")
         await holds.close()
@@ -319,7 +319,7 @@ async def test_each_settlement_is_published_as_it_happens(redis_url: str) -> Non
         assert (await channel.get_message(timeout=5) or {})["type"] == "subscribe"
         holds = RedisHolds(store, prepaid(), EmptyLedger(), partitions=4)
         await holds.start()
-        await RedisBooks(store, partitions=4).grant_credits("acme", "g1", 100)
+        await holds.balances.change("acme", BalanceChange(1, 0, 100, ""))
         ask = ask_for(10)
         grant = await holds.hold(ask)
         await holds.settle(grant, ask, 7, b'{"status":"ok"}')

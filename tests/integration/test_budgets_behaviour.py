@@ -36,7 +36,6 @@ class Setup:
 
     holds: Holds
     counters: Callable[[], AsyncIterator[CounterReading]]
-    grant_credits: Callable[[str, int], Awaitable[bool]]
     change_balance: Callable[[BalanceChange], Awaitable[bool]]
 
     async def counter(self, scope: Scope, window: Window = Window.TOTAL) -> CounterReading:
@@ -61,13 +60,10 @@ async def start(url_of_redis: str | None) -> AsyncIterator[Start]:
     async def in_memory(directory: Directory, hold_ttl_s: float = 60.0) -> Setup:
         holds = MemoryHolds(directory, hold_ttl_s=hold_ttl_s)
 
-        async def grant(grant_id: str, amount: int) -> bool:
-            return await holds.grant_credits("acme", grant_id, amount)
-
         async def change(made: BalanceChange) -> bool:
             return await holds.change_balance("acme", made)
 
-        return Setup(holds, lambda: holds.counters("acme"), grant, change)
+        return Setup(holds, lambda: holds.counters("acme"), change)
 
     async def in_redis(directory: Directory, hold_ttl_s: float = 60.0) -> Setup:
         assert url_of_redis is not None
@@ -77,13 +73,10 @@ async def start(url_of_redis: str | None) -> AsyncIterator[Start]:
         await holds.start()
         books = RedisBooks(store, partitions=4)
 
-        async def grant(grant_id: str, amount: int) -> bool:
-            return await books.grant_credits("acme", grant_id, amount)
-
         async def change(made: BalanceChange) -> bool:
             return await holds.balances.change("acme", made)
 
-        return Setup(holds, books.counters, grant, change)
+        return Setup(holds, books.counters, change)
 
     yield in_memory if url_of_redis is None else in_redis
     for close in closing:
@@ -371,7 +364,7 @@ async def test_a_required_balance_holds_settles_and_runs_out(start: Start) -> No
     setup = await start(directory_of(balance_required=True))
     with pytest.raises(BalanceExhausted):
         await setup.holds.hold(ask_for(1))
-    assert await setup.grant_credits("purchase-1", 1000)
+    assert await setup.change_balance(BalanceChange(1, 0, 1000, ""))
     ask = ask_for(600)
     grant = await setup.holds.hold(ask)
     assert grant.remaining == 400
@@ -380,15 +373,6 @@ async def test_a_required_balance_holds_settles_and_runs_out(start: Start) -> No
     assert (await setup.holds.settle(grant, ask, 700, b"{}")).remaining == 300
     with pytest.raises(BalanceExhausted):
         await setup.holds.hold(ask_for(301))
-
-
-async def test_a_grant_counts_once(start: Start) -> None:
-    setup = await start(directory_of(balance_required=True))
-    assert await setup.grant_credits("purchase-1", 1000)
-    assert not await setup.grant_credits("purchase-1", 1000)
-    with pytest.raises(ValueError, match="was 1000 microcredits"):
-        await setup.grant_credits("purchase-1", 999)
-    assert (await setup.holds.hold(ask_for(1000))).remaining == 0
 
 
 async def test_a_change_of_the_ledger_counts_once(start: Start) -> None:

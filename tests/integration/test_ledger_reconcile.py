@@ -10,10 +10,8 @@ from redis.asyncio import Redis
 
 from gateway.budgets.model import Scope, Subject, Window
 from gateway.budgets.ports import CounterReading, SpentQuery
-from gateway.errors import StoreUnavailable
 from gateway.ledger.held import held_by_nobody
 from gateway.ledger.migrate import migrate
-from gateway.ledger.postgres_grants import CreditGrants, IdempotencyConflict
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.reconcile import Report, reconcile
@@ -214,37 +212,3 @@ async def test_seeding_sees_rows_up_to_a_settlement_and_which_entries_are_rows(p
     assert (answer.microcredits, answer.recorded) == (120, frozenset({"b"}))
     other_partition = replace(query, partition=1, upto_sequence=0)
     assert await place.spent(replace(query, upto_sequence=0), other_partition) == [0, 123]
-
-
-@dataclass
-class Balances:
-    """Redis's view of the grants, sometimes down."""
-
-    amounts: dict[tuple[str, str], int] = field(default_factory=dict)
-    down: bool = False
-
-    async def grant_credits(self, org: str, grant_id: str, amount: int) -> bool:
-        if self.down:
-            raise StoreUnavailable
-        new = (org, grant_id) not in self.amounts
-        self.amounts[org, grant_id] = amount
-        return new
-
-
-async def test_credits_are_granted_once_however_often_it_is_tried(place: Place) -> None:
-    balances = Balances(down=True)
-    grants = CreditGrants(place.postgres, balances)
-
-    async def grant(amount: int = 500) -> None:
-        await grants.grant("acme", amount, idempotency_key="order-1", reason="purchase", actor="cli:root")
-
-    with pytest.raises(StoreUnavailable):
-        await grant()
-    balances.down = False
-    assert (await grants.project(), await grants.project()) == (1, 0)
-    await grant()
-    with pytest.raises(IdempotencyConflict):
-        await grant(501)
-    assert list(balances.amounts.values()) == [500]
-    assert [found.amount_microcredits for found in await grants.list("acme")] == [500]
-    assert await place.postgres.fetch_value("SELECT count(*) FROM audit_log") == 1
