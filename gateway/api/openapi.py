@@ -32,6 +32,7 @@ _MEANING: Mapping[int, str] = {
     422: "It was understood, but cannot be done.",
     429: "Too many calls: wait for `retry-after` seconds.",
     500: "A mistake of the gateway's; `request_id` finds it in the log.",
+    501: "The gateway is not configured for this: `detail` says what is missing.",
     503: "A store does not answer: try again after `retry-after` seconds.",
 }
 Mode = Literal["validation", "serialization"]
