@@ -28,7 +28,7 @@ class PeriodReply(BaseModel):
             start=period.start,
             end=period.end,
             first_day=period.first,
-            last_day=date.fromordinal(period.after.toordinal() - 1),
+            last_day=period.last,
             time_zone=calendar.time_zone,
         )
 

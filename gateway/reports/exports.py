@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
 
 from gateway.reports.cells import Cell, csv_line
@@ -73,10 +73,3 @@ def group_csv(group: Group) -> str:
 def group_columns(step: str, dimensions: Iterable[Dimension]) -> tuple[str, ...]:
     """The heading of `group_csv` for these dimensions."""
     return (step, *(str(dimension) for dimension in dimensions), *DAY_COLUMNS[7:])
-
-
-def day_csv(groups: Iterable[Group]) -> Iterator[str]:
-    """A report's usage as CSV, heading first."""
-    yield csv_line(DAY_COLUMNS)
-    for group in groups:
-        yield group_csv(group)

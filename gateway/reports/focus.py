@@ -6,13 +6,12 @@ Prices are in credits, a virtual currency with a fixed worth in USD; what is bil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Context, Decimal
 
 import orjson
 
-from gateway.reports.cells import Cell, csv_line
+from gateway.reports.cells import Cell
 from gateway.reports.exports import credits
 from gateway.reports.period import OrgCalendar, next_month
 from gateway.reports.question import Group
@@ -36,13 +35,6 @@ COLUMNS = (
     "x_KeyId", "x_Model", "x_Operation", "x_Requests", "x_InputTokens", "x_CachedInputTokens", "x_CacheWriteTokens",
     "x_OutputTokens", "x_ReasoningTokens", "x_UserId",
 )  # fmt: skip
-
-
-def focus_csv(org: str, groups: Iterable[Group], calendar: OrgCalendar, credit_usd: Decimal) -> Iterator[str]:
-    """Heading first. ``groups``: by day and `gateway.reports.exports.DAY_DIMENSIONS`."""
-    yield csv_line(COLUMNS)
-    for group in groups:
-        yield csv_line(charge(org, group, calendar, credit_usd))
 
 
 def cost_usd(microcredits: int, credit_usd: Decimal) -> Decimal:

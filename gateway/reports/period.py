@@ -46,6 +46,11 @@ class Period:
     """Whether both instants are the starts of local days."""
 
     @property
+    def last(self) -> date:
+        """The last local date that is at least partly inside."""
+        return self.after - DAY
+
+    @property
     def length(self) -> timedelta:
         return self.end - self.start
 

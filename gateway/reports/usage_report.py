@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.reports.period import DAY, OrgCalendar, Period, ReportPeriod
+from gateway.reports.period import OrgCalendar, Period, ReportPeriod
 from gateway.reports.question import Group, Sums
 
 
@@ -27,5 +27,5 @@ class UsageReport:
     @property
     def title(self) -> str:
         """E.g. ``Usage of acme, 2026-10-01 to 2026-10-31``."""
-        first, last = self.period.first, self.period.after - DAY
+        first, last = self.period.first, self.period.last
         return f"Usage of {self.org}, {first}" + (f" to {last}" if last != first else "")
