@@ -21,9 +21,9 @@ from gateway.budgets.windows import Calendar, Weekday
 from gateway.errors import ConfigError, NotAllowed
 from gateway.settings.limits import (
     KeySettings,
-    LimitSettings,
     LimitsFile,
     OrgSettings,
+    SpenderSettings,
     TeamSettings,
     UserSettings,
 )
@@ -52,25 +52,29 @@ class OrgRules:
         self.version = version
         """The highest version wins among gateways; milliseconds since the epoch when it comes from a file."""
         self.limits = tuple(limits)
-        self._by_scope: dict[tuple[Scope, str], list[Limit]] = {}
+        self.per_end_user = any(limit.each_end_user for limit in self.limits)
+        self._by_scope: dict[tuple[Scope, str, bool], list[Limit]] = {}
         for limit in self.limits:
-            self._by_scope.setdefault((limit.scope, limit.scope_id), []).append(limit)
+            place = limit.scope, limit.scope_id, limit.each_end_user
+            self._by_scope.setdefault(place, []).append(limit)
         for group in self._by_scope.values():
             group.sort(key=_order)
 
     def limits_for(self, subject: Subject, operation: str, model: str) -> tuple[Limit, ...]:
-        """The limits that count a request, nearest scope first, shortest window first."""
+        """The limits that count a request: of the end user, then nearest scope first, shortest window first."""
         scopes = (
             (Scope.KEY, subject.key),
             (Scope.USER, subject.user),
             (Scope.TEAM, subject.team),
             (Scope.ORG, subject.org),
         )
+        of_end_user = self.per_end_user and subject.end_user is not None
         return tuple(
             limit
+            for each in ((True, False) if of_end_user else (False,))
             for scope, scope_id in scopes
             if scope_id is not None
-            for limit in self._by_scope.get((scope, scope_id), ())
+            for limit in self._by_scope.get((scope, scope_id, each), ())
             if selects(limit.operation, limit.model, operation, model)
         )
 
@@ -127,6 +131,8 @@ def _document(limit: Limit) -> dict[str, object]:
     document = asdict(limit)
     if limit.alerts is None:
         del document["alerts"]
+    if not limit.each_end_user:
+        del document["each_end_user"]
     return document
 
 
@@ -204,7 +210,7 @@ class MadeOrg:
 
 
 def _identity(limit: Limit) -> tuple[object, ...]:
-    return limit.scope, limit.scope_id, limit.window, limit.operation, limit.model
+    return limit.identity
 
 
 class Directory:
@@ -314,7 +320,7 @@ class _Compiler:
         self.teams: set[tuple[str, str]] = set()
 
     def add(self, org: OrgSettings) -> None:
-        limits = self._limits(Scope.ORG, org.id, org.limits)
+        limits = self._limits(Scope.ORG, org.id, org)
         self._allow(org.id, Scope.ORG, org.id, org.allowed_models, org.allowed_operations)
         for _path, spender, team, user in org.spenders():
             if isinstance(spender, KeySettings):
@@ -326,7 +332,7 @@ class _Compiler:
             else:
                 assert isinstance(spender, UserSettings)
                 scope = Scope.USER
-            limits += self._limits(scope, spender.id, spender.limits)
+            limits += self._limits(scope, spender.id, spender)
             self._allow(org.id, scope, spender.id, spender.allowed_models, spender.allowed_operations)
         self.orgs[org.id] = OrgRules(
             org.id,
@@ -338,7 +344,7 @@ class _Compiler:
             version=self.version,
         )
 
-    def _limits(self, scope: Scope, scope_id: str, limits: Iterable[LimitSettings]) -> list[Limit]:
+    def _limits(self, scope: Scope, scope_id: str, spender: SpenderSettings) -> list[Limit]:
         return [
             Limit(
                 scope,
@@ -350,7 +356,9 @@ class _Compiler:
                 Grace(limit.grace.percent, limit.grace.minutes) if limit.grace else None,
                 limit.enforce,
                 limit.alerts,
+                each_end_user=each_end_user,
             )
+            for limits, each_end_user in ((spender.limits, False), (spender.end_users.limits, True))
             for limit in limits
         ]
 

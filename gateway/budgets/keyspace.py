@@ -25,7 +25,8 @@ slot.
     tg:{pN}:al                stream of announcements: levels reached, grace begun (see gateway.budgets.crossing)
     tg:{pN}:live              channel: each settled event as it happens (see gateway.budgets.settled_message)
 
-A counter's name is org|scope|scope_id|operation|model|window|start_us, each part percent-encoded.
+A counter's name is org|scope|scope_id|operation|model|window|start_us, each part percent-encoded; that of an end
+user has the end user's name as an eighth part.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def stream_key(partition: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CounterName:
-    """What a counter counts. ``operation`` and ``model`` None mean all."""
+    """What a counter counts. ``operation``, ``model`` and ``end_user`` None mean all."""
 
     org: str
     scope: Scope
@@ -74,14 +75,16 @@ class CounterName:
     model: str | None
     window: Window
     start_us: int
+    end_user: str | None = None
 
     def encoded(self) -> str:
         parts = (self.org, self.scope.value, self.scope_id, self.operation or "", self.model or "")
-        return "|".join([*map(encode, parts), self.window.value, str(self.start_us)])
+        own = () if self.end_user is None else (encode(self.end_user),)
+        return "|".join([*map(encode, parts), self.window.value, str(self.start_us), *own])
 
     @classmethod
     def decoded(cls, name: str) -> CounterName:
-        org, scope, scope_id, operation, model, window, start = name.split("|")
+        org, scope, scope_id, operation, model, window, start, *end_user = name.split("|")
         return cls(
             decode(org),
             Scope(scope),
@@ -90,13 +93,17 @@ class CounterName:
             decode(model) or None,
             Window(window),
             int(start),
+            decode(end_user[0]) if end_user else None,
         )
 
     def identity(self, time_zone: str, week_start: int) -> str:
         """Of the limit that this counts for, as `limit_identity` tells it."""
         if self == CounterName(self.org, Scope.ORG, self.org, None, None, Window.TOTAL, 0):
             return ORG_TOTAL_IDENTITY
-        limit = Limit(self.scope, self.scope_id, self.window, 0, self.operation, self.model)
+        each = self.end_user is not None
+        limit = Limit(
+            self.scope, self.scope_id, self.window, 0, self.operation, self.model, each_end_user=each
+        )
         return limit_identity(limit, time_zone, week_start)
 
 
@@ -107,7 +114,7 @@ def limit_identity(limit: Limit, time_zone: str, week_start: int) -> str:
     """What must stay the same for a limit's counters to go on. Another calendar means other windows."""
     calendar = "" if limit.window is Window.TOTAL else f"{encode(time_zone)}|{week_start}"
     parts = (limit.scope.value, limit.scope_id, limit.operation or "", limit.model or "", limit.window.value)
-    return "|".join([*map(encode, parts), calendar])
+    return "|".join([*map(encode, parts), calendar, *(["each"] if limit.each_end_user else [])])
 
 
 @dataclass(frozen=True, slots=True)

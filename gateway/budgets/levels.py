@@ -55,9 +55,9 @@ class Ladder:
 
     @classmethod
     def of(cls, limit: Limit, levels: tuple[int, ...]) -> Ladder | None:
-        """None when there is nothing to announce; a limit of nothing has no levels."""
+        """None when there is nothing to announce: a limit of nothing has no levels, and end users are too many."""
         wanted = levels if limit.alerts is None else limit.alerts
-        if not wanted or limit.amount == 0:
+        if not wanted or limit.amount == 0 or limit.each_end_user:
             return None
         steps = tuple((-(-limit.amount * level // 100), level) for level in sorted(set(wanted)))
         return cls(limit.amount, limit.enforce, steps)

@@ -254,6 +254,7 @@ class MemoryHolds:
             unseeded=False,
             partition=0,
             sequence=len(self.events),
+            end_user=name.end_user,
         )
 
     def _planner(self, org: str) -> Planner:

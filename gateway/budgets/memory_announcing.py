@@ -60,6 +60,8 @@ class Announcements:
                 self.made.append(_said_of_balance(CrossingKind.STOP, org, balance, admission, now_us))
             return
         charge = plan.charges[refusal.index]
+        if charge.name.end_user is not None:
+            return
         self._levels(charge, standing, admission, now_us)
         assert charge.cap is not None
         if self._mark(CrossingKind.STOP, charge.key, charge.cap.amount):

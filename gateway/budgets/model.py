@@ -38,8 +38,8 @@ class Grace:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One spending limit. Its identity is (scope, scope_id, window, operation, model); the amount may
-    change.
+    """One spending limit. Its identity is (scope, scope_id, window, operation, model, each_end_user); the amount
+    may change.
     """
 
     scope: Scope
@@ -54,21 +54,26 @@ class Limit:
     """False: shadow mode; what it would have refused is counted, nothing is refused."""
     alerts: tuple[int, ...] | None = None
     """Levels at which people are told, in percent; None: the org's; empty: none."""
+    each_end_user: bool = False
+    """Not of the scope as a whole but of each end user within it apart, each with counters of their own."""
 
     @property
-    def identity(self) -> tuple[Scope, str, Window, str | None, str | None]:
+    def identity(self) -> tuple[Scope, str, Window, str | None, str | None, str | None]:
         """What makes it this limit, whatever its amount."""
-        return self.scope, self.scope_id, self.window, self.operation, self.model
+        each = "end user" if self.each_end_user else None
+        return self.scope, self.scope_id, self.window, self.operation, self.model, each
 
 
 @record(frozen=True, slots=True)
 class Subject:
-    """Who is spending: the chain of scopes above one key."""
+    """Who is spending: the chain of scopes above one key, and for whom the key's holder says that it is."""
 
     org: str
     team: str | None
     user: str | None
     key: str
+    end_user: str | None = None
+    """Only from a key whose word for it is taken: whom limits of end users count."""
 
 
 @record(frozen=True, slots=True)

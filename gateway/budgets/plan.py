@@ -8,7 +8,7 @@ or not: it is what reconcile compares with the ledger.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.budgets.directory import OrgRules
@@ -33,6 +33,14 @@ COUNTER_RETENTION_MS = 9 * 24 * 3_600_000
 """How long a counter outlives its window: longer than any hold (48 hours) and than the marks of ended
 ones.
 """
+END_USER_RETENTION_MS = 3 * 24 * 3_600_000
+"""That of an end user's counter, of which there may be very many: longer than any hold. What is settled after it
+went is on the stream and in rows, from which a counter is made again."""
+
+
+def retention_ms(name: CounterName) -> int:
+    """How long a counter outlives its window."""
+    return COUNTER_RETENTION_MS if name.end_user is None else END_USER_RETENTION_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,14 @@ class Charge:
     @property
     def text(self) -> str:
         """The limit in words: ``daily limit of user ada (operation image)``."""
-        return limit_text(self.limit) if self.limit is not None else f"total of org {self.name.org}"
+        if self.limit is None:
+            return f"total of org {self.name.org}"
+        return limit_text(self.limit, self.name.end_user)
 
     @property
     def expiry_ms(self) -> int | None:
         end_us = self.interval.end_us
-        return None if end_us is None else end_us // 1000 + COUNTER_RETENTION_MS
+        return None if end_us is None else end_us // 1000 + retention_ms(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,8 @@ class Planner:
 
     def plan(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
         """The plan for a request admitted at ``now_us``."""
+        if subject.end_user is not None and not self.rules.per_end_user:
+            subject = replace(subject, end_user=None)
         known = self._plans.get((subject, operation, model))
         if known is not None and known.valid.start_us <= now_us and now_us < (known.valid.end_us or 0):
             return known
@@ -124,7 +136,7 @@ class Planner:
     def _make(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
         windows = self.rules.calendar.around(now_us)
         charges = [
-            self._charge(subject.org, limit, windows.of(limit.window))
+            self._charge(subject, limit, windows.of(limit.window))
             for limit in self.rules.limits_for(subject, operation, model)
         ]
         total = CounterName(subject.org, Scope.ORG, subject.org, None, None, Window.TOTAL, 0)
@@ -152,10 +164,17 @@ class Planner:
             balance_alerts=self._balance_alerts(),
         )
 
-    def _charge(self, org: str, limit: Limit, interval: Interval) -> Charge:
+    def _charge(self, subject: Subject, limit: Limit, interval: Interval) -> Charge:
         identity = limit_identity(limit, self.rules.calendar.time_zone, self.rules.calendar.week_start)
         name = CounterName(
-            org, limit.scope, limit.scope_id, limit.operation, limit.model, limit.window, interval.start_us
+            subject.org,
+            limit.scope,
+            limit.scope_id,
+            limit.operation,
+            limit.model,
+            limit.window,
+            interval.start_us,
+            subject.end_user if limit.each_end_user else None,
         )
         since_us = self._since_us[ORG_TOTAL_IDENTITY if _is_org_total(limit) else identity]
         ladder = Ladder.of(limit, self.alert_levels)
@@ -262,6 +281,7 @@ def counts(charge: Charge, subject: Subject, operation: str, model: str, started
     return (
         subject.org == name.org
         and of_scope == name.scope_id
+        and name.end_user in (None, subject.end_user)
         and interval.start_us <= started_at_us
         and (interval.end_us is None or started_at_us < interval.end_us)
         and selects(name.operation, name.model, operation, model)

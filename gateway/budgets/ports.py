@@ -37,6 +37,8 @@ class SpentQuery:
     Sequence numbers only grow, also over a Redis that lost its data (they start at its clock)."""
     unread: Sequence[str] = ()
     """Request ids seen in the usage stream just before this question."""
+    end_user: str | None = None
+    """None means all; otherwise rows that count towards the limits of this end user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class EmptyLedger:
 class CounterReading:
     """One counter as it stands in Redis. Amounts in microcredits.
 
-    Its identity is (org, scope, scope_id, operation, model, window, start_us).
+    Its identity is (org, scope, scope_id, operation, model, window, start_us, end_user).
     """
 
     org: str
@@ -94,3 +96,4 @@ class CounterReading:
     partition: int
     sequence: int
     """The partition's sequence when this was read: rows up to it are what ``settled`` should equal."""
+    end_user: str | None = None

@@ -19,6 +19,8 @@ from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.budgets", "managed.sql")
 _GENERATION = "tg:limits:generation"
+_END_USERS = " end users"
+"""Follows the scope of a limit of each end user within it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class ManagedLimits:
     ) -> Limit | None:
         identity = (
             org,
-            limit.scope.value,
+            limit.scope.value + (_END_USERS if limit.each_end_user else ""),
             limit.scope_id,
             limit.window.value,
             limit.operation or "",
@@ -141,8 +143,9 @@ def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _limit(row: Row) -> Limit:
     percent = row["grace_percent"]
+    scope: str = row["scope"]
     return Limit(
-        scope=Scope(row["scope"]),
+        scope=Scope(scope.removesuffix(_END_USERS)),
         scope_id=row["scope_id"],
         window=Window(row["limit_window"]),
         amount=row["amount_microcredits"],
@@ -151,6 +154,7 @@ def _limit(row: Row) -> Limit:
         grace=None if percent is None else Grace(percent, row["grace_minutes"]),
         enforce=row["enforce"],
         alerts=None if row["alerts"] is None else tuple(row["alerts"]),
+        each_end_user=scope.endswith(_END_USERS),
     )
 
 

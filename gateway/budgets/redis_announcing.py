@@ -28,7 +28,9 @@ class Announcer:
     async def reached(self, keys: PartitionKeys, charge: Charge) -> None:
         """Announce the levels that a counter has come to. Raises `StoreUnavailable`."""
         if charge.ladder is not None:
-            await self._redis.run(ANNOUNCE, (charge.key, keys.alerts), (charge.ladder.limit, charge.ladder.text, "", b""))
+            await self._redis.run(
+                ANNOUNCE, (charge.key, keys.alerts), (charge.ladder.limit, charge.ladder.text, "", b"")
+            )
 
     def refused(
         self, keys: PartitionKeys, key: str, limit: int, charge: Charge | None, admission: bytes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gateway.budgets.directory import OrgRules
 from gateway.budgets.keyspace import CounterName, PartitionKeys, partition_keys, partition_of
 from gateway.budgets.model import Subject, Window
-from gateway.budgets.plan import COUNTER_RETENTION_MS
+from gateway.budgets.plan import retention_ms
 from gateway.budgets.ports import CounterReading
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import READ
@@ -91,7 +91,7 @@ class RedisBooks:
             model=name.model,
             window=name.window,
             start_us=name.start_us,
-            end_us=None if name.window is Window.TOTAL else int(expiry) * 1000 - COUNTER_RETENTION_MS * 1000,
+            end_us=None if name.window is Window.TOTAL else (int(expiry) - retention_ms(name)) * 1000,
             settled=int(counter[0] or 0),
             held=int(counter[1] or 0),
             open_holds=int(counter[2] or 0),
@@ -99,6 +99,7 @@ class RedisBooks:
             unseeded=counter[5] is not None,
             partition=keys.number,
             sequence=int(sequence or 0),
+            end_user=name.end_user,
         )
 
     async def open_holds(self, org: str | None = None) -> AsyncIterator[OpenHold]:

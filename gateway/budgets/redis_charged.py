@@ -15,6 +15,7 @@ from gateway.budgets.keyspace import PartitionKeys
 from gateway.budgets.model import Subject
 from gateway.budgets.plan import Charge, counts
 from gateway.budgets.ports import Ledger, SpentQuery
+from gateway.budgets.redis_record import trusted_end_user
 from gateway.stores.redis import RedisCalls
 
 STREAM_PAGE = 1000
@@ -50,6 +51,7 @@ class ChargedBefore:
                 end_us=charge.interval.end_us,
                 partition=keys.number,
                 upto_sequence=sequence,
+                end_user=name.end_user,
                 unread=tuple(unread),
             )
         )
@@ -78,5 +80,11 @@ class ChargedBefore:
 
 
 def _entry_counts(charge: Charge, fields: Mapping[bytes, Any], admission: Mapping[str, Any]) -> bool:
-    subject = Subject(admission["org_id"], admission["team_id"], admission["user_id"], admission["key_id"])
+    subject = Subject(
+        admission["org_id"],
+        admission["team_id"],
+        admission["user_id"],
+        admission["key_id"],
+        trusted_end_user(admission),
+    )
     return counts(charge, subject, admission["operation"], admission["model"], int(fields[b"t"]))

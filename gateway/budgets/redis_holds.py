@@ -247,6 +247,8 @@ class RedisHolds:
             return
         if answer[0] == b"limit":
             charge = plan.charges[int(answer[2]) - 1]
+            if charge.name.end_user is not None:
+                return  # there may be any number of them
             amount = charge.limit.amount if charge.limit is not None else 0
             self._announcer.refused(planner.keys, charge.key, amount, charge, ask.admission)
         elif answer[0] == b"balance":

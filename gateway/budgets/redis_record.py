@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from gateway.budgets.keyspace import decode
 from gateway.budgets.model import Subject
 from gateway.budgets.plan import Charge, counts
+
+_TRUSTED = b'"end_user_trusted":true'
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class HoldRecord:
             amount=int(amount),
             started_at_us=int(started),
             balance_charged=balance == b"1",
-            subject=Subject(org, team or None, user or None, key),
+            subject=Subject(org, team or None, user or None, key, _end_user(admission)),
             operation=operation,
             model=model,
             counter_keys=tuple(counters.decode().split(" ")),
@@ -41,3 +47,13 @@ class HoldRecord:
         return charge.key in self.counter_keys or counts(
             charge, self.subject, self.operation, self.model, self.started_at_us
         )
+
+
+def trusted_end_user(admission: Mapping[str, Any]) -> str | None:
+    """Whom the limits of end users count, by the admission half of a usage event."""
+    return admission.get("end_user") if admission.get("end_user_trusted") else None
+
+
+def _end_user(admission: bytes) -> str | None:
+    # Nearly all have none, and there may be thousands of records to look through.
+    return trusted_end_user(orjson.loads(admission)) if _TRUSTED in admission else None

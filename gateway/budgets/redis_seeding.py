@@ -20,7 +20,7 @@ from gateway.budgets.model import Subject
 from gateway.budgets.plan import Charge, counts
 from gateway.budgets.ports import Ledger, SpentQuery
 from gateway.budgets.redis_announcing import Announcer
-from gateway.budgets.redis_record import HoldRecord
+from gateway.budgets.redis_record import HoldRecord, trusted_end_user
 from gateway.budgets.redis_scripts import ATTACH, FINISH
 from gateway.stores.redis import RedisCalls
 
@@ -110,6 +110,7 @@ class Seeder:
                 end_us=charge.interval.end_us,
                 partition=keys.number,
                 upto_sequence=sequence,
+                end_user=name.end_user,
                 unread=tuple(unread),
             )
         )
@@ -133,5 +134,11 @@ class Seeder:
 
 def _entry_counts(charge: Charge, fields: Mapping[bytes, Any]) -> bool:
     admission = orjson.loads(fields[b"a"])
-    subject = Subject(admission["org_id"], admission["team_id"], admission["user_id"], admission["key_id"])
+    subject = Subject(
+        admission["org_id"],
+        admission["team_id"],
+        admission["user_id"],
+        admission["key_id"],
+        trusted_end_user(admission),
+    )
     return counts(charge, subject, admission["operation"], admission["model"], int(fields[b"t"]))

@@ -63,6 +63,8 @@ class LimitStandings:
         ]
 
     async def _read(self, rules: OrgRules, keys: PartitionKeys, charge: Charge) -> _Reading:
+        if charge.limit is not None and charge.limit.each_end_user:
+            return _Reading(0)  # it stands apart for each of them
         identity = charge.name.identity(rules.calendar.time_zone, rules.calendar.week_start)
         call = (charge.key, keys.sequence, keys.rules(rules.org)), (f"i:{identity}",)
         spent, held, _open, grace, counted, unseeded, sequence, since = await self._redis.run(READ, *call)

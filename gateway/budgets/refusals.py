@@ -6,7 +6,7 @@ from gateway.budgets.model import Scope
 from gateway.budgets.plan import Charge
 from gateway.budgets.rules import Refusal, Shortage
 from gateway.budgets.windows import Calendar
-from gateway.budgets.wording import credits_text, limit_text
+from gateway.budgets.wording import credits_text
 from gateway.errors import (
     BalanceExhausted,
     BudgetContended,
@@ -35,11 +35,12 @@ def budget_refusal(refusal: Refusal, charge: Charge, calendar: Calendar, need: i
     """The error for a limit that has no room for ``need`` microcredits."""
     limit = charge.limit
     assert limit is not None
-    end_us = charge.interval.end_us
+    end_us, end_user, text = charge.interval.end_us, charge.name.end_user, charge.text
     detail: dict[str, object] = {
-        "limit": limit_text(limit),
-        "scope": limit.scope.value,
-        "scope_id": limit.scope_id,
+        "limit": text,
+        "scope": limit.scope.value if end_user is None else "end_user",
+        "scope_id": limit.scope_id if end_user is None else end_user,
+        "within": None if end_user is None else f"{limit.scope.value} {limit.scope_id}",
         "window": limit.window.value,
         "operation": limit.operation,
         "model": limit.model,
@@ -56,14 +57,14 @@ def budget_refusal(refusal: Refusal, charge: Charge, calendar: Calendar, need: i
     if refusal.shortage is Shortage.NEVER:
         return BudgetExceeded(
             f"This request never fits: it needs at least {credits_text(need)} credits and the "
-            f"{limit_text(limit)} is {credits_text(refusal.cap)} credits. "
+            f"{text} is {credits_text(refusal.cap)} credits. "
             f"Ask for less output, or for a higher limit.",
             detail=detail,
         )
     if refusal.shortage is Shortage.EXHAUSTED:
-        return BudgetExceeded(f"The {limit_text(limit)} is used up: {spent}; {resets}.", detail=detail)
+        return BudgetExceeded(f"The {text} is used up: {spent}; {resets}.", detail=detail)
     return BudgetContended(
-        f"The {limit_text(limit)} has no room right now: {spent} and {credits_text(refusal.held)} are held "
+        f"The {text} has no room right now: {spent} and {credits_text(refusal.held)} are held "
         f"by requests in flight; try again shortly.",
         retry_after_s=CONTENDED_RETRY_S,
         detail=detail,

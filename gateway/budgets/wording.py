@@ -15,12 +15,15 @@ def credits_text(microcredits: int) -> str:
     return f"{sign}{whole // _MICRO}{'.' + decimals if decimals else ''}"
 
 
-def limit_text(limit: Limit) -> str:
-    """Which limit, in words: ``daily limit of user ada (operation image)``."""
+def limit_text(limit: Limit, end_user: str | None = None) -> str:
+    """Which limit, in words: ``daily limit of user ada (operation image)``, ``daily limit of end user x of team y``."""
     selectors = [
         f"{name} {value}"
         for name, value in (("operation", limit.operation), ("model", limit.model))
         if value is not None
     ]
     only = f" ({', '.join(selectors)})" if selectors else ""
-    return f"{_ADJECTIVE[limit.window]}limit of {limit.scope.value} {limit.scope_id}{only}"
+    whose = f"{limit.scope.value} {limit.scope_id}"
+    if limit.each_end_user:
+        whose = f"each end user of {whose}" if end_user is None else f"end user {end_user} of {whose}"
+    return f"{_ADJECTIVE[limit.window]}limit of {whose}{only}"

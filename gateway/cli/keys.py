@@ -41,6 +41,11 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     create.add_argument("--requests-per-minute", type=int, metavar="N", help="at most; default: no bound")
     create.add_argument("--open-calls", type=int, metavar="N", help="at most at once; default: no bound")
     create.add_argument(
+        "--trusted-attribution",
+        action="store_true",
+        help="believe the x-tollgate-user of its calls: whom it names is limited as an end user",
+    )
+    create.add_argument(
         "--access",
         choices=["calls", "role"],
         default="calls",
@@ -81,6 +86,7 @@ async def _create(options: argparse.Namespace) -> int:
         open_calls_max=options.open_calls,
         expires_at=_instant("--expires", options.expires),
         access=options.access,
+        trusted_attribution=options.trusted_attribution,
     )
     async with open_stores(options.config) as stores:
         issued = await _issuer(stores).create(new, actor=actor())

@@ -7,9 +7,10 @@ import asyncio
 from typing import Any
 
 from gateway.budgets.model import Grace, Limit, Scope, Window
-from gateway.budgets.ports import CounterReading
 from gateway.budgets.postgres_managed import ManagedLimits
+from gateway.budgets.wording import limit_text
 from gateway.cli.keys import print_table
+from gateway.cli.limits_table import TITLES, limit_rows
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest, NotFound
 from gateway.reload import LiveConfig
@@ -25,12 +26,20 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", parents=[with_config], help="what is limited, spent, held and left")
     listing.add_argument("--org", metavar="ID", help="only this organisation's")
+    listing.add_argument(
+        "--end-users", action="store_true", help="also each end user who has spent in the window"
+    )
     listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
     identity = argparse.ArgumentParser(add_help=False)
     identity.add_argument("org", metavar="ORG")
     scope = identity.add_mutually_exclusive_group()
     for name in ("team", "user", "key"):
         scope.add_argument(f"--{name}", metavar="ID", help=f"of one {name}; default: the whole organisation")
+    identity.add_argument(
+        "--end-users",
+        action="store_true",
+        help="for each end user within it apart, whom x-tollgate-user names on keys with trusted_attribution",
+    )
     identity.add_argument("--window", required=True, choices=[window.value for window in Window])
     identity.add_argument("--operation", help="count only this operation")
     identity.add_argument("--model", help="count only this model (* as wildcard)")
@@ -51,43 +60,15 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 
 
 async def _list(options: argparse.Namespace) -> int:
-    rows: list[tuple[str, ...]] = [("ORG", "SCOPE", "WINDOW", "FOR", "LIMIT", "SPENT", "HELD", "LEFT", "")]
+    rows: list[tuple[str, ...]] = [TITLES]
     async with open_stores(options.config) as stores:
         managed = await ManagedLimits(stores.postgres, stores.redis).all()
-        directory = LiveConfig(stores.settings).current.directory.with_managed(managed)
-        for org, rules in sorted(directory.orgs.items()):
-            if options.org not in (None, org):
-                continue
-            readings = [reading async for reading in stores.books.counters(org)]
-            rows += [_row(org, limit, _newest(limit, readings)) for limit in rules.limits]
+        declared = LiveConfig(stores.settings).current.directory
+        for org, rules in sorted(declared.with_managed(managed).orgs.items()):
+            if options.org in (None, org):
+                rows += await limit_rows(stores, rules, declared.rules(org), end_users=options.end_users)
     print_table(rows)
     return 0
-
-
-def _newest(limit: Limit, readings: list[CounterReading]) -> CounterReading | None:
-    """The counter of the limit's current window, if anything was counted in it."""
-    identity = (limit.scope, limit.scope_id, limit.window, limit.operation, limit.model)
-    own = [
-        reading
-        for reading in readings
-        if (reading.scope, reading.scope_id, reading.window, reading.operation, reading.model) == identity
-    ]
-    return max(own, key=lambda reading: reading.start_us, default=None)
-
-
-def _row(org: str, limit: Limit, reading: CounterReading | None) -> tuple[str, ...]:
-    spent, held = (reading.settled, reading.held) if reading is not None else (0, 0)
-    return (
-        org,
-        f"{limit.scope} {limit.scope_id}",
-        limit.window,
-        limit.operation or limit.model or "all",
-        format_credits(limit.amount),
-        format_credits(spent),
-        format_credits(held),
-        format_credits(limit.amount - spent - held),
-        "" if limit.enforce else "shadow",
-    )
 
 
 async def _set(options: argparse.Namespace) -> int:
@@ -96,6 +77,10 @@ async def _set(options: argparse.Namespace) -> int:
     grace = None if options.grace_percent is None else Grace(options.grace_percent, options.grace_minutes)
     if grace is not None and not (1 <= grace.percent <= 100 and 1 <= grace.minutes <= 7 * 24 * 60):
         raise BadRequest("--grace-percent: from 1 to 100; --grace-minutes: from 1 to 10080 (a week)")
+    if options.end_users and options.window == Window.TOTAL:
+        raise BadRequest(
+            "--end-users: an end user has no total limit, since it would have to be kept for ever; use another window"
+        )
     limit = _named(options, parse_credits(options.credits), grace, enforce=not options.shadow)
     async with open_stores(options.config) as stores:
         newer_than = await _version(stores, options.org, limit)
@@ -126,20 +111,25 @@ def _named(options: argparse.Namespace, amount: int, grace: Grace | None, *, enf
         if (given := getattr(options, candidate.value)) is not None:
             scope, scope_id = candidate, given
     return Limit(
-        scope, scope_id, Window(options.window), amount, options.operation, options.model, grace, enforce
+        scope,
+        scope_id,
+        Window(options.window),
+        amount,
+        options.operation,
+        options.model,
+        grace,
+        enforce,
+        each_end_user=options.end_users,
     )
 
 
 async def _version(stores: Stores, org: str, limit: Limit) -> int:
     """The published version of the org's rules. Raises `BadRequest` for a limit that the file declares."""
     rules = LiveConfig(stores.settings).current.directory.rules(org)
-    for declared in rules.limits:
-        same = (declared.scope, declared.scope_id, declared.window, declared.operation, declared.model)
-        if same == (limit.scope, limit.scope_id, limit.window, limit.operation, limit.model):
-            raise BadRequest(f"{_said(org, limit)} is declared in {stores.settings.limits}: change it there")
+    if any(declared.identity == limit.identity for declared in rules.limits):
+        raise BadRequest(f"{_said(org, limit)} is declared in {stores.settings.limits}: change it there")
     return max(rules.version, await stores.holds.published_version(org))
 
 
 def _said(org: str, limit: Limit) -> str:
-    what = " ".join(part for part in (limit.operation, limit.model) if part)
-    return f"{org}: {limit.scope} {limit.scope_id}, per {limit.window}{', ' + what if what else ''}"
+    return f"{org}: {limit_text(limit)}"

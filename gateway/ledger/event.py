@@ -30,6 +30,8 @@ class Admission:
     gateway_id: str
     conversation_id: str | None = None
     end_user: str | None = None
+    end_user_trusted: bool = False
+    """The request counts towards the limits of ``end_user``."""
     tags: Mapping[str, str] = field(default_factory=dict)
     bound_microcredits: int = 0
     """The most that the call could be charged, and what that is before markup: the ratio by which a row that the

@@ -32,7 +32,7 @@ class OpenHold(Protocol):
     def model(self) -> str: ...
 
 
-Identity = tuple[str, str, str, str | None, str | None, str, int]
+Identity = tuple[str, str, str, str | None, str | None, str, int, str | None]
 
 
 async def held_by_nobody(
@@ -89,6 +89,7 @@ def _belongs(hold: OpenHold, reading: CounterReading) -> bool:
     }[reading.scope]
     return (
         scope_id == reading.scope_id
+        and reading.end_user in (None, subject.end_user)
         and reading.start_us <= hold.started_at_us
         and (reading.end_us is None or hold.started_at_us < reading.end_us)
         and selects(reading.operation, reading.model, hold.operation, hold.model)
@@ -104,4 +105,5 @@ def _identity(reading: CounterReading) -> Identity:
         reading.model,
         reading.window,
         reading.start_us,
+        reading.end_user,
     )

@@ -102,6 +102,7 @@ async def _spent(session: Session, queries: Sequence[SpentQuery]) -> list[int]:
         [None if query.end_us is None else instant(query.end_us) for query in queries],
         [query.partition for query in queries],
         [query.upto_sequence for query in queries],
+        [query.end_user for query in queries],
     )
     return [row["microcredits"] for row in rows]
 

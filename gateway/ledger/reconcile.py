@@ -166,6 +166,7 @@ def counts(reading: CounterReading, row: UsageRow) -> bool:
         and row.sequence <= reading.sequence
         and row.org_id == reading.org
         and scope_id == reading.scope_id
+        and (reading.end_user is None or (row.end_user_trusted and row.end_user == reading.end_user))
         and reading.start_us <= started_at_us
         and (reading.end_us is None or started_at_us < reading.end_us)
         and selects(reading.operation, reading.model, row.operation, row.model)
@@ -198,10 +199,13 @@ def _query(reading: CounterReading) -> SpentQuery:
         end_us=reading.end_us,
         partition=reading.partition,
         upto_sequence=reading.sequence,
+        end_user=reading.end_user,
     )
 
 
 def _name(reading: CounterReading) -> str:
     selectors = [part for part in (reading.operation, reading.model) if part is not None]
     whose = f"{reading.org} {reading.scope} {reading.scope_id}"
+    if reading.end_user is not None:
+        whose = f"{whose} end user {reading.end_user}"
     return " ".join([whose, reading.window, f"from {reading.start_us // 1_000_000}", *selectors])

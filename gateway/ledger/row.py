@@ -79,6 +79,8 @@ class UsageRow(NamedTuple):
     sequence: int
     from_balance: bool
     """Whether the prepaid balance was charged."""
+    end_user_trusted: bool = False
+    """Whether the row counts towards the limits of ``end_user``."""
 
 
 COLUMNS = UsageRow._fields
@@ -151,6 +153,7 @@ def _row(entry: Entry) -> UsageRow:
         partition=entry.partition,
         sequence=int(fields[b"n"]),
         from_balance=fields.get(b"p") == b"1",
+        end_user_trusted=admission.get("end_user_trusted") is True,
     )
 
 

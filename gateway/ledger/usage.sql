@@ -8,7 +8,8 @@ CREATE TEMPORARY TABLE IF NOT EXISTS usage_stage (
     cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, buckets text, price_ref text,
     cost_femtousd text, credits_microcredits bigint, held_microcredits bigint, usage_source text, status text,
     flags text[], upstream_status integer, first_byte_ms bigint, provider_request_id text, gateway_id text,
-    partition integer, sequence bigint, from_balance boolean DEFAULT false
+    partition integer, sequence bigint, from_balance boolean DEFAULT false,
+    end_user_trusted boolean DEFAULT false
 ) ON COMMIT DELETE ROWS
 
 -- name: move_stage
@@ -19,14 +20,14 @@ WITH inserted AS (
         provider, model, model_served, operation, route, tier, streamed, input_tokens, cached_input_tokens,
         cache_write_tokens, output_tokens, reasoning_tokens, buckets, price_ref, cost_usd, credits_microcredits,
         held_microcredits, usage_source, status, flags, upstream_status, first_byte_ms, provider_request_id,
-        gateway_id, partition, sequence, from_balance
+        gateway_id, partition, sequence, from_balance, end_user_trusted
     )
     SELECT request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, end_user,
            tags::jsonb, provider, model, model_served, operation, route, tier, streamed, input_tokens,
            cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, buckets::jsonb, price_ref,
            cost_femtousd::numeric * 0.000000000000001, credits_microcredits, held_microcredits, usage_source,
            status, flags, upstream_status, first_byte_ms, provider_request_id, gateway_id, partition, sequence,
-           from_balance
+           from_balance, end_user_trusted
     FROM usage_stage
     ORDER BY request_id, started_at
     ON CONFLICT (request_id, started_at) DO NOTHING
@@ -148,18 +149,20 @@ ON CONFLICT (stream, entry_id, request_id) DO NOTHING
 
 -- name: spent
 -- One line per counter asked for, in their order: sums of rollups in the window, less the rows that the counter
--- has not seen yet.
-SELECT (coalesce(rolled.microcredits, 0) - coalesce(unseen.microcredits, 0))::bigint AS microcredits
+-- has not seen yet. Counters of end users are sums of rows, as rollups do not tell end users apart.
+SELECT (coalesce(rolled.microcredits, 0) - coalesce(unseen.microcredits, 0) + coalesce(own.microcredits, 0))::bigint
+       AS microcredits
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
-    $6::timestamptz[], $7::timestamptz[], $8::integer[], $9::bigint[]
+    $6::timestamptz[], $7::timestamptz[], $8::integer[], $9::bigint[], $10::text[]
 ) WITH ORDINALITY AS asked (
-    org_id, scope, scope_id, operation, model_pattern, start_at, end_at, partition, upto_sequence, place
+    org_id, scope, scope_id, operation, model_pattern, start_at, end_at, partition, upto_sequence, end_user, place
 )
 LEFT JOIN LATERAL (
     SELECT sum(r.credits_microcredits) AS microcredits
     FROM usage_rollups r
-    WHERE r.org_id = asked.org_id
+    WHERE asked.end_user IS NULL
+      AND r.org_id = asked.org_id
       AND r.quarter_start >= asked.start_at
       AND (asked.end_at IS NULL OR r.quarter_start < asked.end_at)
       AND asked.scope_id = CASE asked.scope
@@ -170,7 +173,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT sum(e.credits_microcredits) AS microcredits
     FROM usage_events e
-    WHERE e.partition = asked.partition
+    WHERE asked.end_user IS NULL
+      AND e.partition = asked.partition
       AND e.sequence > asked.upto_sequence
       AND e.org_id = asked.org_id
       AND e.started_at >= asked.start_at
@@ -180,6 +184,21 @@ LEFT JOIN LATERAL (
       AND (asked.operation IS NULL OR e.operation = asked.operation)
       AND (asked.model_pattern IS NULL OR e.model LIKE asked.model_pattern)
 ) AS unseen ON true
+LEFT JOIN LATERAL (
+    SELECT sum(e.credits_microcredits) AS microcredits
+    FROM usage_events e
+    WHERE asked.end_user IS NOT NULL
+      AND e.org_id = asked.org_id
+      AND e.end_user = asked.end_user
+      AND e.end_user_trusted
+      AND e.started_at >= asked.start_at
+      AND (asked.end_at IS NULL OR e.started_at < asked.end_at)
+      AND NOT (e.partition = asked.partition AND e.sequence > asked.upto_sequence)
+      AND asked.scope_id = CASE asked.scope
+          WHEN 'org' THEN e.org_id WHEN 'team' THEN e.team_id WHEN 'user' THEN e.user_id ELSE e.key_id END
+      AND (asked.operation IS NULL OR e.operation = asked.operation)
+      AND (asked.model_pattern IS NULL OR e.model LIKE asked.model_pattern)
+) AS own ON true
 ORDER BY asked.place
 
 -- name: recorded

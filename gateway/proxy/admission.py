@@ -57,7 +57,11 @@ class Admissions:
         """
         loaded = self._config()
         book = loaded.prices
-        subject = Subject(key.org_id, key.team_id, key.user_id, key.key_id)
+        said = attribution(headers, trusted=key.trusted_attribution)
+        trusted = said.end_user is not None and key.trusted_attribution
+        subject = Subject(
+            key.org_id, key.team_id, key.user_id, key.key_id, said.end_user if trusted else None
+        )
         if call.route.metered:
             operation = call.route.operation
             loaded.directory.check_allowed(subject, operation, call.model)
@@ -77,7 +81,6 @@ class Admissions:
                 "This request could cost more than any budget can hold. Lower its output cap, its number of "
                 "choices, or how often its tools may be used."
             )
-        said = attribution(headers)
         admission = Admission(
             request_id=request_id,
             org_id=key.org_id,
@@ -92,6 +95,7 @@ class Admissions:
             gateway_id=self._gateway_id,
             conversation_id=said.conversation_id,
             end_user=said.end_user,
+            end_user_trusted=trusted,
             tags=said.tags,
             bound_microcredits=bounded.bound,
             bound_femtousd=str(book.exchange.femtousd(bounded.bound)),

@@ -34,6 +34,8 @@ NOT_FORWARDED = (
 
 ID_CHARS_MAX = 256
 TAGS_MAX = 32
+_LIMITED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:-]{0,127}")
+"""As ids in limits.yaml: an end user's counters bear the name."""
 _TAG = re.compile(r"[^\s=,\x00-\x1f][^=,\x00-\x1f]{0,63}")
 
 
@@ -145,10 +147,20 @@ class Attribution:
 NO_TAGS: Mapping[str, str] = {}
 
 
-def attribution(headers: Mapping[str, str]) -> Attribution:
-    """The `x-tollgate-user`, `-conversation` and `-tags` headers. Raises `BadRequest` naming the bad one."""
+def attribution(headers: Mapping[str, str], *, trusted: bool = False) -> Attribution:
+    """The `x-tollgate-user`, `-conversation` and `-tags` headers. Raises `BadRequest` naming the bad one.
+
+    ``trusted``: the end user may have limits, so the name has to be one that counters may be called by.
+    """
+    end_user = _identifier(headers, "x-tollgate-user")
+    if trusted and end_user is not None and not _LIMITED_NAME.fullmatch(end_user):
+        raise BadRequest(
+            "x-tollgate-user: on this key it names whose limits count; write at most 128 letters, digits and any of "
+            "'.', '_', '@', '+', ':', '-', and begin with a letter or digit.",
+            param="x-tollgate-user",
+        )
     return Attribution(
-        end_user=_identifier(headers, "x-tollgate-user"),
+        end_user=end_user,
         conversation_id=_identifier(headers, "x-tollgate-conversation"),
         tags=_tags(headers.get("x-tollgate-tags")),
     )

@@ -121,15 +121,44 @@ class LimitSettings(Section):
     """Absent: the levels of the organisation."""
 
 
-class _Spender(Section):
+def _forgettable(value: Any) -> Any:
+    if value == "total":
+        raise ValueError(
+            "an end user has no total limit, since it would have to be kept for ever: use month, week or day"
+        )
+    return value
+
+
+class EndUserLimitSettings(LimitSettings):
+    """A limit of each end user apart. Its counters are forgotten some days after their window."""
+
+    window: Annotated[Literal["day", "week", "month"], BeforeValidator(_forgettable)]
+
+    @field_validator("alerts")
+    @classmethod
+    def _unannounced(cls, value: AlertLevels | None) -> None:
+        if value is not None:
+            raise ValueError("the levels of end users are not announced; take this out")
+
+
+class EndUserSettings(Section):
+    """End users are whom ``x-tollgate-user`` names on keys with ``trusted_attribution``; nobody declares them."""
+
+    limits: tuple[EndUserLimitSettings, ...] = ()
+
+
+class SpenderSettings(Section):
+    """What orgs, teams, users and keys have in common."""
+
     id: Id
     limits: tuple[LimitSettings, ...] = ()
+    end_users: EndUserSettings = EndUserSettings()
     allowed_models: tuple[ModelPattern, ...] | None = None
     """Absent: all. ``*`` stands for any run of characters."""
     allowed_operations: tuple[OperationName, ...] | None = None
 
 
-class KeySettings(_Spender):
+class KeySettings(SpenderSettings):
     sha256: Annotated[str, AfterValidator(_digest)]
     requests_per_minute: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """At most this many in any 60 seconds. 10,000 bounds the log that makes this exact."""
@@ -137,17 +166,18 @@ class KeySettings(_Spender):
     expires: Annotated[datetime, AfterValidator(_instant)] | None = None
     """From this instant on the key is refused; UTC unless it says otherwise."""
     trusted_attribution: bool = False
+    """Its ``x-tollgate-user`` is believed: limits of end users count whom it names."""
     access: Literal["calls", "role"] = "calls"
     """What it may ask the API for: ``calls``, what any member may; ``role``, what its user's role allows."""
 
 
-class UserSettings(_Spender):
+class UserSettings(SpenderSettings):
     role: Literal["owner", "billing", "auditor", "lead", "member"] = "member"
     """In the organisation; ``lead``: of the team that the user is listed in."""
     keys: tuple[KeySettings, ...] = ()
 
 
-class TeamSettings(_Spender):
+class TeamSettings(SpenderSettings):
     users: tuple[UserSettings, ...] = ()
     keys: tuple[KeySettings, ...] = ()
     """Service keys, which belong to no user."""
@@ -167,7 +197,7 @@ class OrgAlertSettings(Section):
     """Given in credits, kept in microcredits: a balance at or below this is announced."""
 
 
-class OrgSettings(_Spender):
+class OrgSettings(SpenderSettings):
     time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     week_start: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = (
         "monday"
@@ -188,7 +218,7 @@ class OrgSettings(_Spender):
                 raise ValueError(f"{user.id}: only a user inside a team can have the role lead")
         return value
 
-    def spenders(self) -> Iterator[tuple[str, _Spender, str | None, str | None]]:
+    def spenders(self) -> Iterator[tuple[str, SpenderSettings, str | None, str | None]]:
         """Everyone below this org, as (path in the file, settings, team id, user id)."""
         yield from _keys("", self.keys, None, None)
         yield from _users("", self.users, None)
@@ -201,7 +231,7 @@ class OrgSettings(_Spender):
 
 def _users(
     path: str, users: Sequence[UserSettings], team: str | None
-) -> Iterator[tuple[str, _Spender, str | None, str | None]]:
+) -> Iterator[tuple[str, SpenderSettings, str | None, str | None]]:
     for index, user in enumerate(users):
         yield f"{path}users.{index}", user, team, user.id
         yield from _keys(f"{path}users.{index}.", user.keys, team, user.id)
@@ -209,7 +239,7 @@ def _users(
 
 def _keys(
     path: str, keys: Sequence[KeySettings], team: str | None, user: str | None
-) -> Iterator[tuple[str, _Spender, str | None, str | None]]:
+) -> Iterator[tuple[str, SpenderSettings, str | None, str | None]]:
     for index, key in enumerate(keys):
         yield f"{path}keys.{index}", key, team, user
 
@@ -297,9 +327,14 @@ def _entries(node: _Node, name: str, path: str) -> Iterator[tuple[str, _Node]]:
 
 
 def _repeated_limits(path: str, node: _Node) -> Iterator[tuple[str, str]]:
-    seen: set[tuple[str, str, str]] = set()
-    for where, limit in _entries(node, "limits", f"{path}."):
-        identity = (str(limit.get("window")), str(limit.get("operation")), str(limit.get("model")))
-        if identity in seen:
-            yield where, "repeats window, operation and model of an earlier limit"
-        seen.add(identity)
+    end_users = node.get("end_users")
+    for holder, at in (
+        (node, path),
+        (end_users if isinstance(end_users, Mapping) else {}, f"{path}.end_users"),
+    ):
+        seen: set[tuple[str, str, str]] = set()
+        for where, limit in _entries(holder, "limits", f"{at}."):
+            identity = (str(limit.get("window")), str(limit.get("operation")), str(limit.get("model")))
+            if identity in seen:
+                yield where, "repeats window, operation and model of an earlier limit"
+            seen.add(identity)

@@ -14,12 +14,16 @@ import pytest
 from tests.support.gateway import TOLLGATE, GatewayProcess
 
 
-def call(gateway: GatewayProcess, key: str) -> tuple[int, dict[str, str]]:
-    """One chat call; its status and headers."""
+def call(gateway: GatewayProcess, key: str, **headers: str) -> tuple[int, dict[str, str]]:
+    """One chat call; its status and headers. ``headers``: of attribution, by their names after ``x-tollgate-``."""
     request = urllib.request.Request(
         f"{gateway.openai_base}/chat/completions",
         data=json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}).encode(),
-        headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+        headers={
+            "authorization": f"Bearer {key}",
+            "content-type": "application/json",
+            **{f"x-tollgate-{name}": value for name, value in headers.items()},
+        },
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -67,6 +71,32 @@ def test_a_limit_set_by_command_counts_what_was_spent_before_it_and_can_be_taken
     assert line.split()[6] == before["x-tollgate-credits"]
     gateway.command("limits", "remove", "acme", "--user", "eve", "--window", "day")
     assert "no such limit" in refused(gateway, "limits", "remove", "acme", "--user", "eve", "--window", "day")
+
+
+def test_each_end_user_of_a_trusted_key_has_a_limit_of_their_own(gateway: GatewayProcess) -> None:
+    make = ("keys", "create", "--org", "acme", "--user", "gil", "--name")
+    trusted = gateway.command(*make, "app", "--trusted-attribution").strip()
+    other = gateway.command(*make, "script").strip()
+    status, before = call(gateway, trusted, user="zoe")
+    assert status == 200
+    each = ("acme", "--user", "gil", "--end-users", "--window", "day")
+    assert "use another window" in refused(gateway, "limits", "set", *each[:-1], "total", "--credits", "1")
+    gateway.command("limits", "set", *each, "--credits", "0.001")
+    for _ in range(200):  # in force within a second
+        status, headers = call(gateway, trusted, user="zoe")
+        if status == 402:
+            break
+    assert headers["x-tollgate-error"] == "budget_exceeded"
+    assert call(gateway, trusted)[0] == 200, "nobody is named"
+    assert call(gateway, other, user="zoe")[0] == 200, "this key's word is not taken"
+    assert call(gateway, trusted, user="z o e")[0] == 400
+    listing = gateway.command("limits", "list", "--end-users").splitlines()
+    [of_all] = [line for line in listing if "user gil, each end user" in line]
+    assert of_all.split()[-3:] == ["1", "end", "users"]
+    [of_zoe] = [line for line in listing if "user gil, zoe" in line]
+    assert float(of_zoe.split()[7]) >= float(before["x-tollgate-credits"])
+    assert "drift 0" in gateway.command("reconcile")
+    gateway.command("limits", "remove", *each)
 
 
 def test_what_costs_nothing_passes_a_limit_that_is_overdrawn(gateway: GatewayProcess) -> None:

@@ -212,3 +212,29 @@ async def test_seeding_sees_rows_up_to_a_settlement_and_which_entries_are_rows(p
     assert (answer.microcredits, answer.recorded) == (120, frozenset({"b"}))
     other_partition = replace(query, partition=1, upto_sequence=0)
     assert await place.spent(replace(query, upto_sequence=0), other_partition) == [0, 123]
+
+
+async def test_counters_of_end_users_are_sums_of_the_rows_that_count_towards_them(place: Place) -> None:
+    zoe = replace(ADMISSION, end_user="zoe", end_user_trusted=True)
+    claimed = replace(ADMISSION, end_user="zoe")
+    await place.commit(("a", 1, 100), ("b", 2, 20), admission=zoe)
+    await place.commit(("c", 3, 3), admission=claimed)
+    await place.commit(("d", 4, 4))
+    await place.commit(("e", 9, 500), admission=zoe)
+    reading = replace(TOTAL, settled=120, sequence=5, end_user="zoe")
+    of_team = replace(reading, scope=Scope.TEAM, scope_id="research")
+    of_other = replace(reading, scope=Scope.TEAM, scope_id="sales", settled=0)
+    nobody = replace(reading, end_user="yan", settled=0)
+    everybody = replace(TOTAL, settled=127, sequence=5)
+    report = await place.report(reading, of_team, of_other, nobody, everybody)
+    assert list(report.lines())[-1] == "drift 0"
+
+
+async def test_what_an_end_user_spent_is_looked_for_in_the_stream_too(place: Place) -> None:
+    zoe = replace(ADMISSION, end_user="zoe", end_user_trusted=True)
+    for name, sequence, admission in (("a", 1, zoe), ("b", 2, ADMISSION)):
+        fields = stream_fields(name, sequence=sequence, charged_microcredits=7, admission=admission)
+        await place.redis.xadd(KEYS.stream, fields)  # type: ignore[arg-type]
+    held = [Hold(5), Hold(6, subject=Subject("acme", "research", "ada", "ada-laptop", "zoe"))]
+    reading = replace(TOTAL, settled=7, held=6, end_user="zoe")
+    assert (await place.report(reading, holds=held)).exit_code == 0

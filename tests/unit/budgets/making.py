@@ -44,6 +44,8 @@ def ask_for(
                 "key_id": subject.key,
                 "operation": operation,
                 "model": model,
+                "end_user": subject.end_user,
+                "end_user_trusted": subject.end_user is not None,
             }
         ),
         requests_per_minute=requests_per_minute,
@@ -61,8 +63,11 @@ def limit_on(
     model: str | None = None,
     grace: Grace | None = None,
     enforce: bool = True,
+    each_end_user: bool = False,
 ) -> Limit:
-    return Limit(scope, scope_id, window, amount, operation, model, grace, enforce)
+    return Limit(
+        scope, scope_id, window, amount, operation, model, grace, enforce, each_end_user=each_end_user
+    )
 
 
 def key_limit(amount: int, window: Window = Window.TOTAL, *, enforce: bool = True) -> Limit:
