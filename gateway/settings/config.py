@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
+from gateway.settings.alerts import AlertSettings, MailSettings, SmsSettings, WebhookSettings
 from gateway.settings.api import ApiSettings
 from gateway.settings.document import Document, fill_environment, read_document
 from gateway.settings.encryption import EncryptionSettings
@@ -95,6 +96,10 @@ class Settings(Section):
     postgres: PostgresSettings = PostgresSettings()
     budgets: BudgetSettings = BudgetSettings()
     api: ApiSettings = ApiSettings()
+    alerts: AlertSettings = AlertSettings()
+    mail: MailSettings = MailSettings()
+    sms: SmsSettings = SmsSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     admin_token: SecretStr
     providers: dict[ProviderName, ProviderSettings] = Field(min_length=1)

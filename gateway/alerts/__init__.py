@@ -1,0 +1,1 @@
+"""What people are told: crossings and other news, recorded once, and brought to them by every way they chose."""
