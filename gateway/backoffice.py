@@ -8,24 +8,31 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from gateway.api.audit import audit_operations
 from gateway.api.authentication import Authentication
 from gateway.api.balance import balance_operations
 from gateway.api.conversations import conversation_operations
 from gateway.api.credit_grants import credit_grant_operations
 from gateway.api.dispatch import Dispatch
 from gateway.api.forecast import forecast_operations
+from gateway.api.keys import key_operations
 from gateway.api.ledger_entries import ledger_operations
 from gateway.api.limit_book import LimitBook
 from gateway.api.limits import limit_operations
 from gateway.api.live import live_operations
+from gateway.api.me import me_operations
 from gateway.api.openapi import add_document
 from gateway.api.operation import AnyOperation
+from gateway.api.orgs import org_operations
 from gateway.api.patterns import pattern_operations
+from gateway.api.people import people_operations
 from gateway.api.postgres_answers import Answers
+from gateway.api.privacy import privacy_operations
 from gateway.api.quote import quote_operations
 from gateway.api.report import report_operations
 from gateway.api.router import Router
 from gateway.api.savings import savings_operations
+from gateway.api.teams import team_operations
 from gateway.api.top_ups import top_up_operations
 from gateway.api.usage import usage_operations
 from gateway.budgets.model import Scope
@@ -46,6 +53,7 @@ from gateway.proxy.handler import Proxy
 from gateway.reload import LiveConfig
 from gateway.reports.calendar_keeper import CalendarKeeper
 from gateway.reports.desk import ReportDesk
+from gateway.reports.elsewhere import ElsewhereQuotes
 from gateway.reports.prices import CurrentPrices
 from gateway.settings.config import Settings
 from gateway.stores.postgres import Postgres
@@ -122,12 +130,13 @@ class BackOffice:
     def operations(self, proxy: Proxy) -> list[AnyOperation]:
         """All of the API, in the order in which its description lists it."""
         return [
-            *quote_operations(proxy),
+            *quote_operations(proxy, ElsewhereQuotes(self.reports, self._prices)),
             *live_operations(self.live.hub, self._principals),
             *balance_operations(self._balances, self.live.backlog, self._limit_book, self._config.rules),
             *limit_operations(self._limit_book),
             *self._credit_operations(),
             *self._report_operations(),
+            *self._people_operations(),
         ]
 
     def _credit_operations(self) -> list[AnyOperation]:
@@ -136,6 +145,18 @@ class BackOffice:
             *credit_grant_operations(credits, check_org),
             *top_up_operations(credits.top_ups, lambda: config.current.directory.credit_usd, check_org),
             *ledger_operations(credits.reading, lambda org: config.current.directory.rules(org).calendar),
+        ]
+
+    def _people_operations(self) -> list[AnyOperation]:
+        registry = self.registry
+        return [
+            *me_operations(registry.orgs, registry.people),
+            *org_operations(registry.orgs),
+            *team_operations(registry.teams),
+            *people_operations(registry.people),
+            *privacy_operations(registry.people, registry.subject_export, registry.erasures),
+            *key_operations(registry.keys),
+            *audit_operations(registry.audit),
         ]
 
     def _report_operations(self) -> list[AnyOperation]:

@@ -16,6 +16,7 @@ from gateway.api.operation import AnyOperation, Call
 from gateway.api.postgres_answers import Answer, Answers, Asked
 from gateway.api.taking import take_body, take_params
 from gateway.errors import BadRequest
+from gateway.stores.postgres_audit import coming_from
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -54,9 +55,10 @@ class Dispatch:
             idempotency_key=_idempotency_key(request, request_id) if operation.idempotent else None,
             headers=headers,
         )
-        if not operation.idempotent:
-            return _reply(operation, await operation.handler(call), headers)
-        return await self._once(operation, call)
+        with coming_from(call.source, request_id):
+            if not operation.idempotent:
+                return _reply(operation, await operation.handler(call), headers)
+            return await self._once(operation, call)
 
     async def _once(self, operation: AnyOperation, call: Call[BaseModel, BaseModel]) -> web.StreamResponse:
         assert call.idempotency_key is not None

@@ -9,20 +9,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from gateway.budgets.postgres_managed import bump
 from gateway.budgets.windows import Weekday
 from gateway.errors import Conflict, NotFound
 from gateway.identity.declared import Declarations
 from gateway.identity.keys import Source
-from gateway.settings.limits import OrgSettings
+from gateway.settings.limits import OrgSettings, WeekStart
 from gateway.stores import postgres_audit
 from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.identity", "orgs.sql")
-WeekStart = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _DAYS: tuple[WeekStart, ...] = (
     *("monday", "tuesday", "wednesday", "thursday"),
     *("friday", "saturday", "sunday"),

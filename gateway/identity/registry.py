@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.identity.declared import Declarations
+from gateway.identity.erasure import Erasures
 from gateway.identity.giving import KeyGiving
 from gateway.identity.issuing import KeyIssuer, Revocations
 from gateway.identity.orgs import Orgs, Publishing
@@ -17,10 +18,14 @@ from gateway.identity.postgres_people import PeopleTable
 from gateway.identity.postgres_secrets import OrgSecrets
 from gateway.identity.pseudonyms import Pseudonyms
 from gateway.identity.redis_keys import SharedKeys
+from gateway.identity.redis_traces import UserTraces
+from gateway.identity.retention import Retention
+from gateway.identity.subject_export import SubjectExport
 from gateway.identity.teams import Teams
 from gateway.identity.vault import Vault
 from gateway.settings.limits import LimitsFile
 from gateway.stores.postgres import Postgres
+from gateway.stores.postgres_audit import AuditLog
 from gateway.stores.redis import RedisCalls
 
 
@@ -44,6 +49,7 @@ class Registry:
         holds: Holds,
         vault: Vault,
         *,
+        partitions: int,
         limits: Callable[[], LimitsFile],
         file: Path,
         limited: Callable[[str, str], bool],
@@ -70,4 +76,17 @@ class Registry:
             self.orgs,
             self.teams,
             limited,
+        )
+        self.audit = AuditLog(postgres)
+        self.subject_export = SubjectExport(postgres)
+        self.retention = Retention(postgres, self.orgs.events_kept_months)
+        self.erasures = Erasures(
+            postgres,
+            self.people_table,
+            self.people,
+            self.declarations,
+            self.issuer,
+            UserTraces(redis, partitions=partitions),
+            self.managed,
+            holds.published_version,
         )

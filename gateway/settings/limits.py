@@ -81,6 +81,8 @@ def _instant(value: datetime) -> datetime:
 
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+:-]{0,127}$")]
+TimeZone = Annotated[str, AfterValidator(_zone)]
+WeekStart = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Microcredits = Annotated[int, BeforeValidator(parse_microcredits)]
 OperationName = Literal["chat", "image", "audio", "embedding", "batch", "other"]
 ModelPattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
@@ -198,10 +200,8 @@ class OrgAlertSettings(Section):
 
 
 class OrgSettings(SpenderSettings):
-    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
-    week_start: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = (
-        "monday"
-    )
+    time_zone: TimeZone = "UTC"
+    week_start: WeekStart = "monday"
     balance: BalanceSettings = BalanceSettings()
     events_kept_months: Annotated[int, Field(ge=1, le=1200)] | None = None
     """Single requests are removed when so many whole months have passed; their sums stay. Absent: never."""

@@ -70,6 +70,7 @@ class Office:
             self.redis,
             self.holds,
             used,
+            partitions=1,
             limits=lambda: self.file,
             file=Path("limits.yaml"),
             limited=lambda org, key: (org, key) in self.limited,
