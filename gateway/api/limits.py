@@ -18,6 +18,7 @@ from gateway.identity.roles import Action, named_org
 from gateway.settings.limits import GraceSettings, Id, Microcredits, ModelPattern, OperationName
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PLACE_PARTS = 6
 ScopeName = Literal["org", "team", "user", "key"]
 WindowName = Literal["day", "week", "month", "total"]
 Level = Annotated[int, Field(ge=1, le=1000)]
@@ -164,7 +165,7 @@ class _Handlers:
             for limit in await self._book.within(named_org(call.reach), call.reach)
             if params.scope in (None, limit.scope.value) and params.scope_id in (None, limit.scope_id)
         ]
-        position = read_cursor(params.cursor, 5)
+        position = read_cursor(params.cursor, PLACE_PARTS)
         if position is not None:
             limits = [limit for limit in limits if _place(limit) > tuple(map(str, position))]
         page, rest = limits[: params.limit], limits[params.limit :]

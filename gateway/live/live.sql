@@ -2,11 +2,11 @@
 
 -- name: between
 -- Settlements of one partition by their numbers. They are told in that order, so they are read in it.
-SELECT request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, NULL AS end_user,
-       '' AS tags, provider, model, model_served, operation, route, tier, streamed, input_tokens,
+SELECT request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, end_user,
+       end_user_trusted, '' AS tags, provider, model, model_served, operation, route, tier, streamed, input_tokens,
        cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, '' AS buckets, price_ref,
        '' AS cost_femtousd, credits_microcredits, held_microcredits, usage_source, status, flags, upstream_status,
-       first_byte_ms, provider_request_id, gateway_id, partition, sequence
+       first_byte_ms, provider_request_id, gateway_id, partition, sequence, from_balance
 FROM usage_events
 WHERE partition = $1 AND sequence > $2 AND sequence <= $3 AND org_id = ANY ($4::text[])
 ORDER BY sequence
