@@ -145,6 +145,7 @@ async def _refund(options: argparse.Namespace, stores: Stores, credits: Credits)
 
 
 async def _show(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
+    await credits.poster.post(options.org, _now())
     await _print_balance(stores, options.org)
     grants = await credits.reading.grants(options.org, GRANTS_SHOWN, alive_at=_now())
     if grants:
@@ -157,11 +158,11 @@ async def _show(options: argparse.Namespace, stores: Stores, credits: Credits) -
             )  # fmt: skip
         print()
         print_table(rows)
-        print("What is left of a grant is as of the last posting, some seconds ago.")
 
 
 async def _ledger(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     kind = None if options.kind is None else Kind(options.kind)
+    await credits.poster.post(options.org, _now())
     entries = await credits.reading.entries(options.org, max(1, options.limit), kind=kind)
     if not entries:
         print("no transactions")

@@ -22,6 +22,7 @@ from gateway.ledger.drafts import (
     used_lines,
 )
 from gateway.ledger.grants import PRIORITY_DEFAULT, NewGrant, check_amount, check_reason
+from gateway.ledger.postgres_poster import LedgerPoster
 from gateway.ledger.postgres_posting import SQL, Posting, posting
 from gateway.stores import postgres_audit
 from gateway.stores.postgres import Postgres, Row
@@ -49,6 +50,7 @@ class CreditLedger:
         self.postgres = postgres
         self.now = now
         self._told = told
+        self._poster = LedgerPoster(postgres)
 
     async def grant(self, new: NewGrant) -> Written:
         """Give credits. Raises `BadRequest`, `IdempotencyConflict`."""
@@ -98,6 +100,7 @@ class CreditLedger:
             kind = GrantKind.ADJUSTMENT
             return await self.grant(NewGrant(org_id, kind, amount, reason, actor, idempotency_key))
         payload = {"kind": Kind.ADJUSTMENT.value, "amount_microcredits": amount, "reason": reason}
+        await self._poster.post(org_id, self.now())  # what was used comes first
         async with posting(self.postgres, org_id, self.now()) as ledger:
             key = f"key:{idempotency_key}"
             known = await ledger.known(key, payload)
@@ -131,6 +134,7 @@ class CreditLedger:
         if amount is not None and amount <= 0:
             raise BadRequest("credits: must be more than zero", param="credits")
         payload = {"transaction": transaction_id, "amount_microcredits": amount, "reason": reason}
+        await self._poster.post(org_id, self.now())  # what was used meanwhile is not there to be given back
         async with posting(self.postgres, org_id, self.now()) as ledger:
             key = f"key:{idempotency_key}"
             known = await ledger.known(key, payload)

@@ -1,0 +1,137 @@
+"""The bookkeeper: usage, expiry and Redis by itself; and grants of before the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from gateway.budgets.balances import BalanceChange
+from gateway.ledger.bookkeeper import BalanceRelay, Bookkeeper
+from gateway.ledger.drafts import Account
+from gateway.ledger.migrate import bundled, migrate
+from gateway.ledger.postgres_reading import LedgerReading
+from gateway.stores.postgres import Postgres
+from tests.support.bank import Bank, open_bank
+
+
+@pytest.fixture
+async def bank(redis_url: str, postgres_dsn: str) -> AsyncIterator[Bank]:
+    async with open_bank(redis_url, postgres_dsn) as opened:
+        yield opened
+
+
+async def test_a_round_posts_usage_breaks_off_what_expired_and_tells_redis(bank: Bank) -> None:
+    await bank.grant(100, expires_in=10)
+    await bank.grant(40)
+    await bank.use(30, minute=3)
+    await bank.use(7, org="globex", prepaid=False)
+    bank.now = bank.in_minutes(10)
+    await bank.bookkeeper.round()
+    assert await bank.kinds() == ["purchase", "purchase", "usage", "expiry"]
+    assert await bank.kinds("globex") == ["postpaid_usage"]
+    balance = await bank.balance()
+    assert (balance.granted, balance.spent, balance.next_expiry_us) == (70, 30, None)
+
+
+async def test_many_bookkeepers_at_once_do_everything_once(bank: Bank) -> None:
+    await bank.grant(1000, expires_in=10)
+    for number in range(20):
+        await bank.use(10, minute=number % 10)
+    bank.now = bank.in_minutes(20)
+    others = [Bookkeeper(bank.poster, bank.relay, bank.outbox, bank.clock) for _ in range(4)]
+    await asyncio.gather(*(other.round() for other in others))
+    accounts = await bank.accounts()
+    assert (accounts[Account.USAGE_REVENUE], accounts[Account.BREAKAGE]) == (200, 800)
+    assert (await bank.balance()).granted == 200
+
+
+class Telling:
+    """Balances that say when they are told of a change."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.balances = bank.balances
+        self.told = asyncio.Event()
+
+    async def change(self, org: str, change: BalanceChange) -> bool:
+        applied = await self.balances.change(org, change)
+        self.told.set()
+        return applied
+
+
+async def test_it_starts_and_stops_as_often_as_it_is_told(bank: Bank) -> None:
+    balances = Telling(bank)
+    relay = BalanceRelay(bank.outbox, balances, bank.clock)
+    keeper = Bookkeeper(bank.poster, relay, bank.outbox, bank.clock, round_s=0.01, deliver_s=0.01)
+    await keeper.stop()
+    for _ in range(2):
+        await keeper.start()
+        await keeper.start()
+        balances.told.clear()
+        await bank.grant(100)
+        await asyncio.wait_for(balances.told.wait(), 20)
+        await keeper.stop()
+        await keeper.stop()
+    await bank.relay.deliver()
+    assert (await bank.balance()).granted == 200
+
+
+async def test_what_was_delivered_long_ago_is_forgotten_but_for_the_latest(bank: Bank) -> None:
+    for _ in range(3):
+        await bank.grant(100)
+    await bank.ledger.adjust("acme", -10, reason="x", actor="admin", idempotency_key="a")
+    await bank.relay.deliver()
+    await bank.outbox.prune(bank.now + timedelta(days=1))
+    rows = await bank.postgres.fetch("SELECT granted_microcredits FROM balance_outbox ORDER BY id")
+    assert [row["granted_microcredits"] for row in rows] == [100, -10]
+    await bank.grant(5)
+    await bank.relay.deliver()
+    assert (await bank.balance()).granted == 295
+
+
+async def test_running_balances_follow_the_ledger(bank: Bank) -> None:
+    await bank.grant(100)
+    await bank.use(30)
+    await bank.post()
+    await bank.ledger.adjust("acme", -5, reason="x", actor="admin", idempotency_key="a")
+    entries = await LedgerReading(bank.postgres).entries("acme", 10)
+    assert [entry.balance_after for entry in entries] == [65, 70, 100]
+
+
+async def test_a_statement_cuts_where_things_came_to_pass(bank: Bank) -> None:
+    await bank.grant(100, expires_in=60)
+    await bank.use(30, minute=14)
+    await bank.use(7, minute=15)
+    await bank.expire(120)
+    reading, cut = LedgerReading(bank.postgres), bank.in_minutes(15)
+    before = await reading.statement("acme", bank.in_minutes(-60), cut)
+    after = await reading.statement("acme", cut, bank.in_minutes(61))
+    assert (before.opening, before.closing) == (0, 70)
+    assert (after.opening, after.closing) == (70, 0)
+    assert sorted(line.microcredits for line in after.lines.values()) == [-63, -7]
+
+
+async def test_grants_and_usage_of_before_the_ledger_are_taken_into_it(postgres_dsn: str) -> None:
+    await migrate(postgres_dsn, bundled()[:6])
+    postgres = Postgres(postgres_dsn)
+    await postgres.start()
+    insert = (
+        "INSERT INTO credit_grants (grant_id, org_id, idempotency_key, amount_microcredits, reason, granted_by, "
+        "granted_at) VALUES ($1, 'acme', $1, $2, 'r', 'cli:root', now() + $3 * interval '1 second')"
+    )
+    await postgres.execute(insert, "g1", 100, 1)
+    await postgres.execute(insert, "g2", 50, 2)
+    await postgres.execute(insert, "g3", -120, 3)
+    await postgres.execute(
+        "INSERT INTO usage_rollups VALUES ('2026-01-01', 'acme', '', '', 'k', 'p', 'm', 'chat', 3, 0, 0, 0, 0, 0, 0, 9)"
+    )
+    await migrate(postgres_dsn)
+    await postgres.execute(insert, "g4", 7, 4)  # by a gateway of before that still runs
+    lefts = await postgres.fetch("SELECT grant_id, left_microcredits FROM ledger_grant_balances ORDER BY 1")
+    assert [tuple(row.values()) for row in lefts] == [("g1", 0), ("g2", 30), ("g4", 7)]
+    pending = await postgres.fetch_one("SELECT org_id, from_balance, microcredits FROM ledger_pending")
+    assert pending is not None
+    assert tuple(pending.values()) == ("acme", True, 9)
+    await postgres.stop()
