@@ -9,12 +9,17 @@ from pydantic import BaseModel, Field
 
 from gateway.api.operation import AnyOperation, Call, NoParams, Operation, Strict
 from gateway.errors import NotAllowed
-from gateway.identity.roles import Action
+from gateway.identity.roles import Action, named_org
 from gateway.proxy.handler import Proxy
+from gateway.reports.comparison import ModelName
+from gateway.reports.elsewhere import NAMED_MAX, Elsewhere, ElsewhereQuotes
 from pricing.money import format_credits, format_usd
 
 QUOTE_BYTES_MAX = 16 * 1024 * 1024
 """Conversations with pictures are asked about too."""
+
+
+ModelPath = Annotated[str, Field(pattern="^[^/]+/.+", max_length=256)]
 
 
 class Wanted(Strict):
@@ -22,6 +27,23 @@ class Wanted(Strict):
 
     path: Annotated[str, Field(pattern="^/", max_length=2000, examples=["/v1/chat/completions"])]
     body: Annotated[dict[str, Any], Field(description="The JSON object that the request would send.")]
+    alternatives: Annotated[
+        tuple[ModelPath, ...] | None,
+        Field(
+            max_length=NAMED_MAX,
+            description="Models to compare with, `provider/model`; default: those that you used lately for the same.",
+        ),
+    ] = None
+
+
+class QuoteElsewhere(BaseModel):
+    """The most that the same request can cost there."""
+
+    provider: str
+    model: str
+    tier: Annotated[str, Field(description="`batch`, or empty.")]
+    credits_max: str
+    difference: Annotated[str, Field(description="Credits, against the model asked for; negative: cheaper.")]
 
 
 class Quote(BaseModel):
@@ -37,9 +59,10 @@ class Quote(BaseModel):
     output_tokens_max: int
     output_tokens_min: int
     price: Annotated[str | None, Field(description="Which price was used.")]
+    alternatives: Annotated[list[QuoteElsewhere], Field(description="Cheapest first.")]
 
 
-def quote_operations(proxy: Proxy) -> list[AnyOperation]:
+def quote_operations(proxy: Proxy, elsewhere: ElsewhereQuotes) -> list[AnyOperation]:
     async def quote(call: Call[NoParams, Wanted]) -> Quote:
         if call.principal.key_id is None:
             raise NotAllowed("A quote is for a key: send a Tollgate key rather than the admin token.")
@@ -49,9 +72,15 @@ def quote_operations(proxy: Proxy) -> list[AnyOperation]:
         )
         bounds = quoted.estimate
         price = bounds.price
+        operation = quoted.call.route.operation
+        if wanted.alternatives is None:
+            names = await elsewhere.used(named_org(call.reach), call.reach, operation, call.now)
+        else:
+            names = [_named(path) for path in wanted.alternatives]
+        found = elsewhere.quotes(quoted.provider, quoted.call.model, bounds, names)
         return Quote(
             model=quoted.call.model,
-            operation=quoted.call.route.operation,
+            operation=operation,
             provider=quoted.provider,
             credits_max=format_credits(bounds.bound),
             credits_min=format_credits(bounds.fixed + bounds.least),
@@ -60,6 +89,7 @@ def quote_operations(proxy: Proxy) -> list[AnyOperation]:
             output_tokens_max=bounds.cap * bounds.choices,
             output_tokens_min=bounds.cap_least * bounds.choices,
             price=price.ref if price is not None else None,
+            alternatives=[_alternative(one, bounds.bound) for one in found],
         )
 
     return [
@@ -86,3 +116,18 @@ def quote_operations(proxy: Proxy) -> list[AnyOperation]:
             },
         )
     ]
+
+
+def _named(path: str) -> ModelName:
+    provider, _, model = path.partition("/")
+    return provider, model
+
+
+def _alternative(one: Elsewhere, bound_microcredits: int) -> QuoteElsewhere:
+    return QuoteElsewhere(
+        provider=one.provider,
+        model=one.model,
+        tier=one.tier,
+        credits_max=format_credits(one.bound_microcredits),
+        difference=format_credits(one.bound_microcredits - bound_microcredits),
+    )
