@@ -15,6 +15,8 @@ from tests.support.servers import TestPostgres
 from tests.support.simulator import SimulatorProcess
 
 OTHER_KEY = "tg-test-key-of-somebody-else"
+PREPAID_KEY = "tg-test-key-of-who-paid-before"
+GRANTED = 50_000_000
 STORM_CALLS = 120
 
 
@@ -24,10 +26,12 @@ def fleet(
     postgres_server: TestPostgres,
     simulator_process: SimulatorProcess,
 ) -> Iterator[Fleet]:
-    """Two gateways, two people in two teams."""
+    """Two gateways, two people in two teams; and another organisation, which pays beforehand."""
     rules = limits()
     other = {"id": "bob", "keys": [{"id": "other", "sha256": digest(OTHER_KEY)}]}
     rules["orgs"][0]["teams"].append({"id": "sales", "users": [other]})
+    keys = [{"id": "globex-key", "sha256": digest(PREPAID_KEY)}]
+    rules["orgs"].append({"id": "globex", "balance": {"required": True}, "keys": keys})
     directory = tmp_path_factory.mktemp("live")
     with running_fleet(
         directory, postgres_server, simulator_process, size=2, name="live", rules=rules
@@ -85,6 +89,35 @@ async def test_every_settlement_is_told_once_and_sums_equal_rows_and_redis(fleet
         for name in ("today", "this_month")
     }
     assert grown == {"today": sum(charged.values()), "this_month": sum(charged.values())}
+
+
+async def test_the_balance_falls_by_what_is_told(fleet: Fleet) -> None:
+    grant = {"credits": GRANTED // 1_000_000, "reason": "to begin with"}
+    headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        url = f"{fleet.bases[0]}/api/credits/grants"
+        async with session.post(url, params={"org": "globex"}, json=grant) as reply:
+            assert reply.status == 201, await reply.text()
+    async with listening(fleet.bases[1], PREPAID_KEY) as client:
+        await client.until(_left(GRANTED))
+        await storm(fleet, 40, PREPAID_KEY)
+        await client.gather(40)
+        charged = sum(client.charged.values())
+        last = await client.until(_left(GRANTED - charged))
+    assert last.data["balance"]["total"]["microcredits"] == GRANTED - charged
+    await fleet.quiet()
+    (row,) = fleet.fetch(
+        "SELECT sum(credits_microcredits)::bigint AS spent FROM usage_events WHERE org_id = 'globex'"
+    )
+    assert row["spent"] == charged
+
+
+def _left(microcredits: int) -> Callable[[Event], bool]:
+    def told(event: Event) -> bool:
+        balance = event.data.get("balance") if event.name == "totals" else None
+        return balance is not None and balance["left"]["microcredits"] == microcredits
+
+    return told
 
 
 async def test_everyone_hears_what_their_role_may_see(fleet: Fleet) -> None:
