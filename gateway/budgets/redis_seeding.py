@@ -10,24 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
-from typing import Any
-
-import orjson
 
 from gateway.budgets.keyspace import PartitionKeys
-from gateway.budgets.model import Subject
-from gateway.budgets.plan import Charge, counts
-from gateway.budgets.ports import Ledger, SpentQuery
+from gateway.budgets.plan import Charge
+from gateway.budgets.ports import Ledger
 from gateway.budgets.redis_announcing import Announcer
-from gateway.budgets.redis_record import HoldRecord, trusted_end_user
+from gateway.budgets.redis_charged import ChargedBefore
+from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import ATTACH, FINISH
 from gateway.stores.redis import RedisCalls
 
 PROTECTED_US = 5_000_000
 """How long nobody else starts seeding a counter that somebody is at; a ledger query takes milliseconds."""
 BUSY_WAIT_S = 0.02
-STREAM_PAGE = 1000
 
 
 class Seeder:
@@ -35,7 +30,7 @@ class Seeder:
 
     def __init__(self, redis: RedisCalls, ledger: Ledger) -> None:
         self._redis = redis
-        self._ledger = ledger
+        self._before = ChargedBefore(redis, ledger)
         self._announcer = Announcer(redis)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._failed: set[str] = set()
@@ -77,7 +72,7 @@ class Seeder:
             await asyncio.sleep(BUSY_WAIT_S)
         if answer[0] != b"attached":
             return
-        base = await self._charged_before(charge, keys, int(answer[1]))
+        (base,) = await self._before.each([charge], keys, int(answer[1]))
         # Lost: another gateway took over, and what it adds is right.
         answer = await self._redis.run(FINISH, (charge.key,), (token, base))
         if answer[0] == b"ok" and base:
@@ -91,54 +86,3 @@ class Seeder:
             for request_id, record in zip(flat[::2], flat[1::2], strict=True)
             if HoldRecord.parse(record).counts_for(charge)
         ]
-
-    async def _charged_before(self, charge: Charge, keys: PartitionKeys, sequence: int) -> int:
-        """What was charged by settlements up to ``sequence``: what the ledger has, and the stream beyond it.
-
-        The stream is read first: what the ledger takes from it meanwhile, it names as recorded.
-        """
-        unread = await self._unread(charge, keys, sequence)
-        name = charge.name
-        spent = await self._ledger.spent(
-            SpentQuery(
-                org=name.org,
-                scope=name.scope,
-                scope_id=name.scope_id,
-                operation=name.operation,
-                model=name.model,
-                start_us=charge.interval.start_us,
-                end_us=charge.interval.end_us,
-                partition=keys.number,
-                upto_sequence=sequence,
-                end_user=name.end_user,
-                unread=tuple(unread),
-            )
-        )
-        return spent.microcredits + sum(
-            cost for request_id, cost in unread.items() if request_id not in spent.recorded
-        )
-
-    async def _unread(self, charge: Charge, keys: PartitionKeys, sequence: int) -> dict[str, int]:
-        found: dict[str, int] = {}
-        start = b"-"
-        while True:
-            page = await self._redis.command("XRANGE", keys.stream, start, "+", "COUNT", STREAM_PAGE)
-            for _entry_id, flat in page:
-                fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                if int(fields[b"n"]) <= sequence and _entry_counts(charge, fields):
-                    found[fields[b"id"].decode()] = int(fields[b"c"])
-            if len(page) < STREAM_PAGE:
-                return found
-            start = b"(" + page[-1][0]
-
-
-def _entry_counts(charge: Charge, fields: Mapping[bytes, Any]) -> bool:
-    admission = orjson.loads(fields[b"a"])
-    subject = Subject(
-        admission["org_id"],
-        admission["team_id"],
-        admission["user_id"],
-        admission["key_id"],
-        trusted_end_user(admission),
-    )
-    return counts(charge, subject, admission["operation"], admission["model"], int(fields[b"t"]))
