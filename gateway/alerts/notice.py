@@ -58,16 +58,7 @@ def of_crossing(crossing: Crossing, calendar: Calendar) -> list[Notice]:
 
 
 def _of_limit(crossing: Crossing, counter: CounterName, calendar: Calendar) -> list[Notice]:
-    identity = "|".join(
-        (
-            counter.scope.value,
-            counter.scope_id,
-            counter.operation or "",
-            counter.model or "",
-            counter.window.value,
-        )
-    )
-    subject = f"limit|{identity}"
+    subject = f"limit|{replace(counter, start_us=0).encoded()}"
     key = f"{subject}|{counter.start_us}"
     base = Notice(
         AlertKind.BUDGET_THRESHOLD, Severity.WARNING, crossing.org, key, subject, _instant(crossing.at_us),
@@ -148,6 +139,7 @@ def _limit(crossing: Crossing, counter: CounterName) -> dict[str, Any]:
         "window": counter.window.value,
         "operation": counter.operation,
         "model": counter.model,
+        "end_user": counter.end_user,
         "amount": amount(crossing.limit),
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from gateway.alerts.identifiers import new_id
 from gateway.alerts.org_settings import OrgAlertChoices
@@ -53,9 +53,20 @@ async def choices_of(session: Session | Postgres, org: str) -> OrgAlertChoices:
     return OrgAlertChoices() if row is None else _choices(row)
 
 
+class Publishing(Protocol):
+    """How a change reaches the budgets of every gateway. See `gateway.identity.orgs.Publishing`."""
+
+    async def newer(self, session: Session, org: str) -> None: ...
+
+    async def announce(self) -> None: ...
+
+
 class AlertChoices:
-    def __init__(self, postgres: Postgres, vault: Vault, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, postgres: Postgres, vault: Vault, now: Callable[[], datetime], publishing: Publishing
+    ) -> None:
         self._postgres = postgres
+        self._publishing = publishing
         self._vault = vault
         self._now = now
 
@@ -70,14 +81,18 @@ class AlertChoices:
         """Everybody whose days are counted."""
         return [row["org_id"] for row in await self._postgres.fetch(_SQL["orgs"])]
 
-    async def set(self, session: Session, org: str, choices: OrgAlertChoices, *, actor: str) -> None:
-        before = await choices_of(session, org)
-        await session.execute(
-            _SQL["set"], org, None if choices.levels is None else list(choices.levels), choices.low_balance,
-            choices.email, choices.sms, choices.daily_summary, choices.monthly_statement, choices.spend_anomaly,
-            choices.summary_hour, self._now(), actor,
-        )  # fmt: skip
-        await _audit(session, actor, "alerts.set", org, f"org:{org}", asdict(before), asdict(choices))
+    async def set(self, org: str, choices: OrgAlertChoices, *, actor: str) -> None:
+        """In force on all gateways within a second: levels and the low balance are the settle script's to know."""
+        async with self._postgres.transaction() as session:
+            before = await choices_of(session, org)
+            await session.execute(
+                _SQL["set"], org, None if choices.levels is None else list(choices.levels), choices.low_balance,
+                choices.email, choices.sms, choices.daily_summary, choices.monthly_statement,
+                choices.spend_anomaly, choices.summary_hour, self._now(), actor,
+            )  # fmt: skip
+            await self._publishing.newer(session, org)
+            await _audit(session, actor, "alerts.set", org, f"org:{org}", asdict(before), asdict(choices))
+        await self._publishing.announce()
 
     # ---------------------------------------------------------------- who wants what
 

@@ -12,7 +12,7 @@ from gateway.alerts.delivery import Channel
 from gateway.alerts.digest import Digests, NoStatements, Statements
 from gateway.alerts.mail import MailChannel
 from gateway.alerts.postgres_book import AlertBook
-from gateway.alerts.postgres_choices import AlertChoices
+from gateway.alerts.postgres_choices import AlertChoices, Publishing
 from gateway.alerts.postgres_deliveries import DeliveryTable
 from gateway.alerts.postgres_spend import Spend
 from gateway.alerts.postgres_webhooks import WebhookTable
@@ -54,13 +54,14 @@ class Alerts:
         declared: Callable[[], Declared],
         calendar: Callable[[str], Calendar],
         now: Callable[[], datetime],
+        publishing: Publishing,
         *,
         partitions: int = 1,
         digests: Digests | None = None,
         statements: Statements | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        self.choices = AlertChoices(postgres, vault, now)
+        self.choices = AlertChoices(postgres, vault, now, publishing)
         self.deliveries = DeliveryTable(postgres)
         self.webhooks = WebhookTable(postgres, vault, now, allow_private=sections.webhooks.allow_private)
         self._webhook = WebhookChannel(self.webhooks, sections.webhooks, now)

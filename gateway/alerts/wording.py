@@ -174,7 +174,8 @@ def _credits(value: Mapping[str, Any]) -> str:
 
 
 def _limit(limit: Mapping[str, Any]) -> str:
-    only = [f"{name} {limit[name]}" for name in ("operation", "model") if limit[name] is not None]
+    selectors = {"operation": "operation", "model": "model", "end_user": "end user"}
+    only = [f"{word} {limit[name]}" for name, word in selectors.items() if limit[name] is not None]
     suffix = f" ({', '.join(only)})" if only else ""
     return f"{_WINDOWS[limit['window']]} limit of {limit['scope']} {limit['id']}{suffix}"
 

@@ -78,14 +78,16 @@ class OrgRules:
             if selects(limit.operation, limit.model, operation, model)
         )
 
-    def with_limits(self, limits: Iterable[Limit], version: int) -> OrgRules:
+    def with_limits(
+        self, limits: Iterable[Limit], version: int, *, alerts: OrgAlerts | None = None
+    ) -> OrgRules:
         return OrgRules(
             self.org,
             limits=limits,
             time_zone=self.calendar.time_zone,
             week_start=self.calendar.week_start,
             balance_required=self.balance_required,
-            alerts=self.alerts,
+            alerts=self.alerts if alerts is None else alerts,
             version=version,
         )
 
@@ -188,6 +190,9 @@ class Managed(Protocol):
     @property
     def teams(self) -> tuple[MadeTeam, ...]: ...
 
+    @property
+    def alerts(self) -> OrgAlerts: ...
+
 
 @dataclass(frozen=True, slots=True)
 class MadeTeam:
@@ -262,7 +267,11 @@ class Directory:
                     allowed[org, Scope.TEAM, team.team_id] = lists
             declared = {_identity(limit) for limit in rules.limits}
             extra = [limit for limit in added.limits if _identity(limit) not in declared]
-            orgs[org] = rules.with_limits((*rules.limits, *extra), max(rules.version, added.version))
+            orgs[org] = rules.with_limits(
+                (*rules.limits, *extra),
+                max(rules.version, added.version),
+                alerts=rules.alerts.or_else(added.alerts),
+            )
         return Directory(orgs, keys=self.keys, credit_usd=self.credit_usd, allowed=allowed, teams=self.teams)
 
     def rules(self, org: str) -> OrgRules:

@@ -23,6 +23,13 @@ class OrgAlerts:
     low_balance: int | None = None
     """Microcredits: the balance's being at or below this is announced, once after each top-up."""
 
+    def or_else(self, other: OrgAlerts) -> OrgAlerts:
+        """With what ``other`` says where this says nothing."""
+        return OrgAlerts(
+            other.levels if self.levels is None else self.levels,
+            other.low_balance if self.low_balance is None else self.low_balance,
+        )
+
 
 UNSAID = OrgAlerts()
 

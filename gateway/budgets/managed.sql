@@ -29,5 +29,9 @@ ON CONFLICT (org_id) DO UPDATE SET version = greatest(managed_limit_versions.ver
 -- name: orgs
 SELECT org_id, time_zone, week_start, balance_required, allowed_models, allowed_operations FROM orgs
 
+-- name: alerts
+SELECT org_id, levels, low_balance_microcredits FROM alert_settings
+WHERE levels IS NOT NULL OR low_balance_microcredits IS NOT NULL
+
 -- name: teams
 SELECT org_id, team_id, allowed_models, allowed_operations FROM teams

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from gateway.budgets.directory import MadeOrg, MadeTeam
+from gateway.budgets.levels import UNSAID, OrgAlerts
 from gateway.budgets.model import Grace, Limit, Scope, Window
 from gateway.budgets.windows import Weekday
 from gateway.stores import postgres_audit
@@ -31,6 +32,7 @@ class ManagedOrg:
     version: int
     made: MadeOrg | None = None
     teams: tuple[MadeTeam, ...] = ()
+    alerts: OrgAlerts = UNSAID
 
 
 class ManagedLimits:
@@ -49,7 +51,10 @@ class ManagedLimits:
         """By org; also those whose last limit was removed, for their version."""
         # One snapshot: what is published under a version must be what belongs to it.
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
-            made, grouped, rows = [await session.fetch(_SQL[name]) for name in ("orgs", "teams", "all")]
+            made, grouped, rows, told = [
+                await session.fetch(_SQL[name]) for name in ("orgs", "teams", "all", "alerts")
+            ]
+        alerts = {row["org_id"]: _alerts(row) for row in told}
         orgs = {row["org_id"]: _made(row) for row in made}
         teams: dict[str, list[MadeTeam]] = {}
         for row in grouped:
@@ -63,7 +68,13 @@ class ManagedLimits:
             if row["scope"] is not None:
                 found.append(_limit(row))
         return {
-            org: ManagedOrg(tuple(limits[org]), version, orgs.get(org), tuple(teams.get(org, ())))
+            org: ManagedOrg(
+                tuple(limits[org]),
+                version,
+                orgs.get(org),
+                tuple(teams.get(org, ())),
+                alerts.get(org, UNSAID),
+            )
             for org, version in versions.items()
         }
 
@@ -135,6 +146,11 @@ def _made(row: Row) -> MadeOrg:
         allowed_models=_names(row["allowed_models"]),
         allowed_operations=_names(row["allowed_operations"]),
     )
+
+
+def _alerts(row: Row) -> OrgAlerts:
+    levels = row["levels"]
+    return OrgAlerts(None if levels is None else tuple(levels), row["low_balance_microcredits"])
 
 
 def _names(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -68,8 +68,7 @@ async def test_ten_thousand_settlements_on_three_gateways_are_three_messages_on_
     directory = directory_of([limit_on(Scope.ORG, "acme", 10_000, Window.DAY)])
     gateways = [await place.gateway(directory) for _ in range(3)]
     choices = gateways[0].alerts.choices
-    async with place.postgres.transaction() as session:
-        await choices.set(session, "acme", OrgAlertChoices(sms=True), actor="test")
+    await choices.set("acme", OrgAlertChoices(sms=True), actor="test")
     await gateways[0].alerts.webhooks.add("acme", f"{place.http.url}/hook", "", None, actor="test")
     await place.mail.stop()
     await asyncio.gather(*(gateway.spend(0) for gateway in gateways))  # the limit is new: its counter begins

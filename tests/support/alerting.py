@@ -12,9 +12,11 @@ from gateway.alerts.courier import Courier
 from gateway.alerts.service import Alerts, AlertSections
 from gateway.budgets.directory import Directory
 from gateway.budgets.ports import EmptyLedger
+from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_holds import RedisHolds
 from gateway.budgets.windows import Calendar
 from gateway.identity.declared import Declared
+from gateway.identity.orgs import Publishing
 from gateway.identity.vault import Vault, place
 from gateway.ledger.migrate import migrate
 from gateway.settings.alerts import MailSettings, SmsSettings, WebhookSettings
@@ -51,6 +53,7 @@ class AlertingGateway:
         declared = Declared(LimitsFile())
         self.alerts = Alerts(
             sections, self.postgres, self.redis, VAULT, lambda: declared, lambda org: Calendar("Europe/Paris"), clock,
+            Publishing(ManagedLimits(self.postgres, self.redis), self.holds.published_version),
             partitions=PARTITIONS, poll_s=0.02,
         )  # fmt: skip
 
