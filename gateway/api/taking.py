@@ -66,6 +66,10 @@ async def take_body(operation: AnyOperation, request: web.BaseRequest) -> BaseMo
 
 def validated(model: type[Model], given: Mapping[str, Any]) -> Model:
     """``given`` as a ``model``. Raises `BadRequest` that names every fault."""
+    for name, value in given.items():
+        if not _storable(name) or not _storable(value):
+            where = name if _storable(name) else "(body)"
+            raise BadRequest(f"{where}: holds a character that is not text", param=where)
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -86,6 +90,17 @@ async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
     except TimeoutError as error:
         raise RequestTimeout from error
     return bytes(body)
+
+
+def _storable(value: Any) -> bool:
+    """Whether all text in ``value`` can be kept: Postgres takes neither NUL nor half of a surrogate pair."""
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+    if isinstance(value, Mapping):
+        return all(_storable(name) and _storable(item) for name, item in value.items())
+    if isinstance(value, list):
+        return all(map(_storable, value))
+    return True
 
 
 def _is_list(model: type[BaseModel], name: str) -> bool:

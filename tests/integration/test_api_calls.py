@@ -167,6 +167,8 @@ async def test_a_call_reaches_its_handler_with_what_was_sent(
         ("", b"", "size"),
         ("", b'{"size": 1, "sice": 2}', "sice"),
         ("?sort=up", b'{"size": 1}', "sort"),
+        ("?colour=re%00d", b'{"size": 1}', "colour"),
+        ("", b'{"si\\u0000ze": 1}', "(body)"),
         ("?name=other", b'{"size": 1}', "name"),
         ("?org=acme&org=globex", b'{"size": 1}', "org"),
         ("", b'{"size": 1', None),
