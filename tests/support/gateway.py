@@ -119,6 +119,10 @@ class GatewayProcess:
         return f"{self.base}/v1"
 
     @property
+    def postgres_dsn(self) -> str:
+        return self._plan.postgres_dsn
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, "the gateway does not run"
         return self._process.pid
@@ -190,6 +194,12 @@ class GatewayProcess:
         query = f"SELECT * FROM usage WHERE {column} = $1 ORDER BY started_at"
         with ThreadPoolExecutor(1) as aside:  # tests of async clients have a running loop here
             return aside.submit(asyncio.run, self._rows(query, wanted, at_least)).result()
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """Everything that a table holds."""
+        query = f"SELECT * FROM {name} WHERE $1::text IS NULL"
+        with ThreadPoolExecutor(1) as aside:
+            return aside.submit(asyncio.run, self._rows(query, None, 0)).result()
 
     async def _rows(self, query: str, wanted: str | None, at_least: int) -> list[dict[str, Any]]:
         connection = await asyncpg.connect(self._plan.postgres_dsn)
