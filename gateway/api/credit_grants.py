@@ -169,6 +169,10 @@ def credit_grant_operations(
 ) -> list[AnyOperation]:
     """``check_org`` raises `NotFound` for an organisation that is not there."""
     handlers = _Handlers(credits, check_org)
+    return [*_giving(handlers), *_correcting(handlers)]
+
+
+def _giving(handlers: _Handlers) -> list[AnyOperation]:
     return [
         Operation(
             method="GET",
@@ -198,6 +202,11 @@ def credit_grant_operations(
             idempotent=True,
             example={"credits": "500", "reason": "welcome", "expires_at": "2027-12-31T00:00:00Z"},
         ),
+    ]
+
+
+def _correcting(handlers: _Handlers) -> list[AnyOperation]:
+    return [
         Operation(
             method="POST",
             path="/api/credits/adjustments",

@@ -169,6 +169,10 @@ def top_up_operations(
 ) -> list[AnyOperation]:
     """``credit_usd``: what a credit is worth now. ``check_org`` raises `NotFound` for one that is not there."""
     handlers = _Handlers(top_ups, credit_usd, check_org)
+    return [*_asking(handlers), *_deciding(handlers)]
+
+
+def _asking(handlers: _Handlers) -> list[AnyOperation]:
     return [
         Operation(
             method="POST",
@@ -210,6 +214,11 @@ def top_up_operations(
             reply=TopUpView,
             errors=(404,),
         ),
+    ]
+
+
+def _deciding(handlers: _Handlers) -> list[AnyOperation]:
+    return [
         Operation(
             method="POST",
             path="/api/credits/top-ups/{top_up_id}/confirm",

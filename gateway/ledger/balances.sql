@@ -34,7 +34,7 @@ ORDER BY asked.place
 
 -- name: due
 SELECT id, org_id, after_id, granted_microcredits, rungs, reference_microcredits FROM balance_outbox
-WHERE delivered_at IS NULL AND ($1::text IS NULL OR org_id = $1)
+WHERE delivered_at IS NULL AND ($1::text IS NULL OR org_id = $1) AND org_id <> ALL ($3::text[])
 ORDER BY id LIMIT $2
 
 -- name: delivered

@@ -16,6 +16,7 @@ from gateway.budgets.balances import BalanceChange
 from gateway.errors import StoreUnavailable, TollgateError
 from gateway.ledger.postgres_outbox import BalanceOutbox
 from gateway.ledger.postgres_poster import LedgerPoster
+from gateway.stores.redis import CommandFailed
 
 log = logging.getLogger("tollgate.ledger")
 
@@ -43,14 +44,22 @@ class BalanceRelay:
 
     async def deliver(self, org_id: str | None = None) -> int:
         """Deliver what is due, of one organisation or of all; returns how many changes. Raises `StoreUnavailable`;
-        what was not delivered is due again.
+        what was not delivered is due again. A balance that Redis refuses to change holds up no other.
         """
-        delivered = 0
-        while changes := await self._outbox.due(org_id, CHANGES_AT_ONCE):
+        delivered, refused = 0, dict[str, CommandFailed]()
+        while changes := await self._outbox.due(org_id, CHANGES_AT_ONCE, [*refused]):
             for org, change in changes:
-                await self._balances.change(org, change)
+                if org in refused:
+                    continue
+                try:
+                    await self._balances.change(org, change)
+                except CommandFailed as error:
+                    refused[org] = error
+                    continue
                 await self._outbox.delivered(change.id, self._now())
-            delivered += len(changes)
+                delivered += 1
+        if refused:
+            raise next(iter(refused.values()))
         return delivered
 
     async def tell(self, org_id: str) -> None:
@@ -98,8 +107,7 @@ class Bookkeeper:
 
     async def round(self) -> None:
         """Post all usage that is known, then what expired, and tell Redis. Raises `StoreUnavailable`."""
-        for org in await self._poster.orgs_with_pending():
-            await self._poster.post(org, self._now())
+        await self._poster.post_all(self._now())
         await self._poster.run_expiry(self._now())
         await self._deliver()
         await self._outbox.prune(self._now() - KEPT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.budgets.balances import BalanceChange
@@ -15,8 +16,10 @@ class BalanceOutbox:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def due(self, org_id: str | None, count: int) -> list[tuple[str, BalanceChange]]:
-        """The oldest changes that were not delivered, of one organisation or of all."""
+    async def due(
+        self, org_id: str | None, count: int, without: Sequence[str] = ()
+    ) -> list[tuple[str, BalanceChange]]:
+        """The oldest changes that were not delivered, of one organisation or of all but ``without``."""
         return [
             (
                 row["org_id"],
@@ -28,7 +31,7 @@ class BalanceOutbox:
                     row["reference_microcredits"],
                 ),
             )
-            for row in await self._postgres.fetch(_SQL["due"], org_id, count)
+            for row in await self._postgres.fetch(_SQL["due"], org_id, count, list(without))
         ]
 
     async def delivered(self, change_id: int, now: datetime) -> None:

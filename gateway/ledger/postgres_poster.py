@@ -8,6 +8,7 @@ taken its part; what becomes known later takes it back.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,9 @@ from itertools import groupby
 from gateway.ledger.burning import GrantKind, burn, expired
 from gateway.ledger.drafts import Account, Draft, Kind, Line, expiry_lines, taken_back_lines, used_lines
 from gateway.ledger.postgres_posting import SQL, Posting, posting
-from gateway.stores.postgres import Postgres, Row
+from gateway.stores.postgres import Postgres, PostgresError, Row
+
+log = logging.getLogger("tollgate.ledger")
 
 PENDING_AT_ONCE = 5000
 """Rows of pending usage in one transaction: some hours of one organisation, or one generated year in hundreds."""
@@ -43,8 +46,13 @@ class LedgerPoster:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def orgs_with_pending(self) -> list[str]:
-        return [row["org_id"] for row in await self._postgres.fetch(SQL["orgs_with_pending"])]
+    async def post_all(self, now: datetime) -> None:
+        """Post all usage that is known. What Postgres refuses of one organisation holds up no other."""
+        for row in await self._postgres.fetch(SQL["orgs_with_pending"]):
+            try:
+                await self.post(row["org_id"], now)
+            except PostgresError as error:
+                log.error("usage cannot be posted", extra={"org": row["org_id"], "reason": error.message})
 
     async def post(self, org_id: str, now: datetime) -> int:
         """Post the usage of ``org_id`` that is known; returns how many requests that were."""
@@ -60,7 +68,10 @@ class LedgerPoster:
         """Break off what is left of grants that are dead at ``now``; returns how many grants. Idempotent."""
         broken = 0
         for row in await self._postgres.fetch(SQL["orgs_with_expired"], now):
-            broken += await self._expire(row["org_id"], now)
+            try:
+                broken += await self._expire(row["org_id"], now)
+            except PostgresError as error:
+                log.error("expiry cannot be posted", extra={"org": row["org_id"], "reason": error.message})
         return broken
 
     async def _expire(self, org_id: str, now: datetime) -> int:

@@ -54,12 +54,12 @@ def call(gateway: GatewayProcess) -> int:
 def test_calls_end_in_the_ledger_to_the_microcredit(prepaid: GatewayProcess) -> None:
     assert call(prepaid) == 402
     granted = prepaid.command(
-        "credits", "grant", "prepaid", "0.05", "--expires", "2099-01-01", "--reason", "welcome"
+        "credits", "grant", "prepaid", "0.2", "--expires", "2099-01-01", "--reason", "welcome"
     )
-    assert "0.05 credits expire on 2099-01-01 00:00 UTC" in granted
+    assert "0.2 credits expire on 2099-01-01 00:00 UTC" in granted
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda _: call(prepaid), range(8)))
-    while len(statuses) < 100 and statuses[-1] != 402:
+    while len(statuses) < 300 and statuses[-1] != 402:
         statuses.append(call(prepaid))
     assert set(statuses) <= {200, 402, 429}
     assert statuses[-1] == 402
@@ -67,7 +67,7 @@ def test_calls_end_in_the_ledger_to_the_microcredit(prepaid: GatewayProcess) -> 
     told = prepaid.command("reconcile")
     assert told.splitlines()[-1] == "drift 0"
     assert "1 balances compared" in told
-    left = re.match(r"prepaid: (0\.\d+) credits left of 0\.05", prepaid.command("credits", "show", "prepaid"))
+    left = re.match(r"prepaid: (0\.\d+) credits left of 0\.2", prepaid.command("credits", "show", "prepaid"))
     assert left is not None
     over = prepaid.command("credits", "adjust", "prepaid", "-1", "--reason", "correction")
     assert f"prepaid: -{1 - Decimal(left[1])} credits left" in over

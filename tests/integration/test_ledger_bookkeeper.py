@@ -9,11 +9,13 @@ from datetime import timedelta
 import pytest
 
 from gateway.budgets.balances import BalanceChange
+from gateway.budgets.keyspace import partition_keys, partition_of
 from gateway.ledger.bookkeeper import BalanceRelay, Bookkeeper
 from gateway.ledger.drafts import Account
 from gateway.ledger.migrate import bundled, migrate
 from gateway.ledger.postgres_reading import LedgerReading
 from gateway.stores.postgres import Postgres
+from gateway.stores.redis import CommandFailed
 from tests.support.bank import Bank, open_bank
 
 
@@ -76,6 +78,19 @@ async def test_it_starts_and_stops_as_often_as_it_is_told(bank: Bank) -> None:
         await keeper.stop()
     await bank.relay.deliver()
     assert (await bank.balance()).granted == 200
+
+
+async def test_a_balance_that_redis_refuses_to_change_holds_up_no_other(bank: Bank) -> None:
+    await bank.grant(100, org="globex")
+    await bank.grant(40)
+    broken = partition_keys(partition_of("globex", 2)).balance("globex")
+    await bank.redis.command("SET", broken, "not a hash")
+    with pytest.raises(CommandFailed):
+        await bank.relay.deliver()
+    assert (await bank.balance()).granted == 40
+    await bank.redis.command("DEL", broken)
+    await bank.relay.deliver()
+    assert (await bank.balance("globex")).granted == 100
 
 
 async def test_what_was_delivered_long_ago_is_forgotten_but_for_the_latest(bank: Bank) -> None:
