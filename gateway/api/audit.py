@@ -13,7 +13,8 @@ from gateway.errors import BadRequest
 from gateway.identity.roles import Action
 from gateway.stores.postgres_audit import AuditEntry, AuditLog, AuditSearch
 
-_Text = Annotated[str | None, Field(max_length=400)]
+_Text = Annotated[str | None, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_PLACE_MAX = 2**63 - 1
 
 
 class AuditParams(PageParams):
@@ -65,7 +66,7 @@ def audit_operations(log: AuditLog) -> list[AnyOperation]:
     async def search(call: Call[AuditParams, NoBody]) -> AuditPage:
         params = call.params
         position = read_cursor(params.cursor, 1)
-        if position is not None and type(position[0]) is not int:
+        if position is not None and not (type(position[0]) is int and 0 < position[0] <= _PLACE_MAX):
             raise BadRequest("cursor: is not one that a page before gave out", param="cursor")
         wanted = AuditSearch(
             org=call.reach.org_id,

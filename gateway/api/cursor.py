@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from gateway.errors import BadRequest
+
+_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 def write_cursor(*position: object) -> str:
@@ -46,3 +49,18 @@ def read_instant_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     if not isinstance(last_id, str) or instant.tzinfo is None:
         raise BadRequest("cursor: is of another list", param="cursor")
     return instant.astimezone(UTC), last_id
+
+
+def read_id_cursor(cursor: str | None) -> str | None:
+    """The id that the page before ended with. Raises `BadRequest`."""
+    position = read_cursor(cursor, 1)
+    if position is None:
+        return None
+    return checked_id(position[0])
+
+
+def checked_id(value: object) -> str:
+    """An id out of a cursor, if it is one."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise BadRequest("cursor: is not one that a page before gave out", param="cursor")
+    return value

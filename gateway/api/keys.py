@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from gateway.api.cursor import read_cursor, write_cursor
+from gateway.api.cursor import checked_id, read_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
 from gateway.api.orgs import AllowedModels, AllowedOperations
 from gateway.errors import BadRequest
@@ -267,8 +267,9 @@ def _position(cursor: str | None) -> tuple[str | None, tuple[datetime, str] | No
         return None, None
     kind, key_id, created_at = position
     if kind == _DECLARED:
-        return str(key_id), None
+        return checked_id(key_id), None
     try:
-        return None, (datetime.fromisoformat(created_at), str(key_id))
-    except (TypeError, ValueError) as error:
+        at = datetime.fromisoformat(created_at).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadRequest("cursor: is not one that a page before gave out", param="cursor") from error
+    return None, (at, checked_id(key_id))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from gateway.api.cursor import read_cursor, write_cursor
+from gateway.api.cursor import read_id_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, NoParams, Operation, PageParams, Strict
 from gateway.errors import NotAllowed, NotFound
 from gateway.identity.keys import Source
@@ -102,8 +102,8 @@ class _Handlers:
     async def list(self, call: Call[PageParams, NoBody]) -> OrgPage:
         if call.reach.org_id is not None:
             return OrgPage(items=[OrgView.of(await self._orgs.get(call.reach.org_id))], next_cursor=None)
-        position = read_cursor(call.params.cursor, 1)
-        found = await self._orgs.page(None if position is None else str(position[0]), call.params.limit + 1)
+        after = read_id_cursor(call.params.cursor)
+        found = await self._orgs.page(after, call.params.limit + 1)
         page, rest = found[: call.params.limit], found[call.params.limit :]
         cursor = write_cursor(page[-1].org_id) if rest else None
         return OrgPage(items=[OrgView.of(org) for org in page], next_cursor=cursor)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from gateway.api.cursor import read_cursor, write_cursor
+from gateway.api.cursor import read_id_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
 from gateway.identity.keys import Source
 from gateway.identity.people import NewPerson, People, Person, Wanted
@@ -114,8 +114,7 @@ class _Handlers:
 
     async def list(self, call: Call[PeopleParams, NoBody]) -> PeoplePage:
         params = call.params
-        position = read_cursor(params.cursor, 1)
-        after = None if position is None else str(position[0])
+        after = read_id_cursor(params.cursor)
         wanted = Wanted(params.kind, params.email, params.team)
         found = await self._people.page(named_org(call.reach), call.reach, wanted, after, params.limit + 1)
         page, rest = found[: params.limit], found[params.limit :]

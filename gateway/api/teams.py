@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from gateway.api.cursor import read_cursor, write_cursor
+from gateway.api.cursor import read_id_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
 from gateway.api.orgs import AllowedModels, AllowedOperations, Name
 from gateway.errors import NotFound
@@ -69,8 +69,7 @@ class _Handlers:
         self._teams = teams
 
     async def list(self, call: Call[PageParams, NoBody]) -> TeamPage:
-        position = read_cursor(call.params.cursor, 1)
-        after = None if position is None else str(position[0])
+        after = read_id_cursor(call.params.cursor)
         found = await self._teams.page(named_org(call.reach), call.reach, after, call.params.limit + 1)
         page, rest = found[: call.params.limit], found[call.params.limit :]
         cursor = write_cursor(page[-1].team_id) if rest else None

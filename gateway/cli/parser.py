@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.cli import (
+    audit,
     books,
     config,
     credits,
@@ -17,6 +18,8 @@ from gateway.cli import (
     holds,
     keys,
     limits,
+    orgs,
+    people,
     prices,
     reports,
     serve,
@@ -66,10 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         config,
         books,
         credits,
+        orgs,
+        people,
         keys,
         limits,
-        encryption,
         holds,
+        audit,
+        encryption,
         prices,
         reports,
         simulate,

@@ -181,10 +181,10 @@ def narrowed(new: NewKey, own: KeyRecord) -> NewKey:
 
 def _placed(new: NewKey, by: Principal, reach: Reach, standing: Standing) -> NewKey:
     """With the team that the key counts for. Raises `NotAllowed` where ``by`` may not make such a key."""
-    if reach.whole:
-        return new
     if new.team_id is None and new.user_id is not None and len(standing.teams) == 1:
         new = replace(new, team_id=next(iter(standing.teams)))
+    if reach.whole:
+        return new
     own = new.user_id is not None and new.user_id == by.user_id
     if own and new.team_id is None and standing.teams:
         raise BadRequest("team: say for which of your teams", param="team")

@@ -1,0 +1,78 @@
+"""`tollgate audit verify|export`: who did what, and whether the log says so unchanged."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+
+import orjson
+
+from gateway.cli.stores import open_stores
+from gateway.errors import BadRequest
+from gateway.stores.postgres_audit import AuditEntry, AuditLog
+
+
+def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "audit",
+        help="the log of who did what",
+        description="The log of who did what. Each entry carries a hash of itself and of the one before it.",
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    verify = actions.add_parser(
+        "verify",
+        parents=[with_config],
+        help="prove that no entry was changed, removed or put in between",
+        description="Follow the chain of hashes and name the first entry that does not fit. Exit 0 if all do. Keep the "
+        "head that is printed somewhere else: given as --head later, it also proves that nothing was cut off the end.",
+    )
+    verify.add_argument("--head", metavar="HEX", help="a head printed before, which must still be in the log")
+    verify.set_defaults(run=lambda options: asyncio.run(_verify(options)))
+    export = actions.add_parser(
+        "export", parents=[with_config], help="print every entry, oldest first, one JSON object a line"
+    )
+    export.add_argument("--org", metavar="ID", help="only this organisation's")
+    export.set_defaults(run=lambda options: asyncio.run(_export(options)))
+
+
+async def _verify(options: argparse.Namespace) -> int:
+    try:
+        head = None if options.head is None else bytes.fromhex(options.head)
+    except ValueError as error:
+        raise BadRequest("--head: must be hexadecimal, as `audit verify` prints it") from error
+    async with open_stores(options.config) as stores:
+        verdict = await AuditLog(stores.postgres).verify(head)
+    if verdict.broken is not None:
+        print(f"broken after {verdict.entries} good entries: {verdict.broken}")
+        return 1
+    print(f"the chain holds: {verdict.entries} entries, head {verdict.head.hex()}")
+    return 0
+
+
+async def _export(options: argparse.Namespace) -> int:
+    async with open_stores(options.config) as stores:
+        async for entry in AuditLog(stores.postgres).entries():
+            if options.org in (None, entry.org_id):
+                sys.stdout.buffer.write(orjson.dumps(_line(entry)) + b"\n")
+    sys.stdout.flush()
+    return 0
+
+
+def _line(entry: AuditEntry) -> dict[str, object]:
+    """``before`` and ``after`` stay text: that is what was hashed."""
+    return {
+        "place": entry.place,
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "object": entry.object,
+        "org": entry.org_id,
+        "address": entry.address,
+        "request_id": entry.request_id,
+        "before": entry.before,
+        "after": entry.after,
+        "previous_hash": entry.previous_hash.hex(),
+        "hash": entry.hash.hex(),
+    }

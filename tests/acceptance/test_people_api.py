@@ -1,0 +1,318 @@
+"""People over the API of two gateways: made, given keys, suspended, exported and erased with the books left whole."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.support.gateway import ADMIN_TOKEN, GatewayPlan, GatewayProcess, digest
+from tests.support.people import VAULT_KEYS
+from tests.support.servers import TestPostgres, TestRedis
+from tests.support.simulator import SimulatorProcess
+from tests.support.staffed import Answer, ask
+
+OWNER_KEY = "tg-test-people-owner"
+LIMITS: dict[str, Any] = {
+    "credit_usd": 0.01,
+    "orgs": [
+        {
+            "id": "acme",
+            "limits": [{"window": "month", "credits": 100_000}],
+            "users": [
+                {
+                    "id": "olga",
+                    "role": "owner",
+                    "keys": [{"id": "olga-key", "sha256": digest(OWNER_KEY), "access": "role"}],
+                }
+            ],
+            "teams": [{"id": "research"}],
+        }
+    ],
+}
+CALL = {"model": "gpt-4o-mini", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello"}]}
+EVERYWHERE_S = 1.0
+TROUBLE_S = 20.0
+
+
+@dataclass
+class Pair:
+    """Two gateways on the same stores."""
+
+    one: GatewayProcess
+    two: GatewayProcess
+    dsn: str
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str = OWNER_KEY,
+        status: int = 200,
+        at: GatewayProcess | None = None,
+    ) -> Any:
+        """One call that must answer ``status``; its body."""
+        answer = ask(at or self.one, method, path, key=key, body=body)
+        assert answer.status == status, f"{method} {path}: {answer.status} {answer.body.decode()[:500]}"
+        return answer.json() if answer.body else None
+
+    def call(self, key: str, at: GatewayProcess | None = None, conversation: str = "c-1") -> Answer:
+        """One metered call."""
+        return ask(
+            at or self.one,
+            "POST",
+            "/v1/chat/completions",
+            key=key,
+            body=CALL,
+            headers={"x-tollgate-conversation": conversation},
+        )
+
+    def person(self, user: str, *roles: dict[str, str], **profile: str) -> Any:
+        return self.ask("POST", "/api/people", {"id": user, "roles": list(roles), **profile}, status=201)
+
+    def key(self, user: str, **body: Any) -> Any:
+        return self.ask("POST", "/api/keys", {"name": "a key", "user": user, **body}, status=201)
+
+    def reconcile(self) -> str:
+        """The last line that `tollgate reconcile` prints, which must be that all is well."""
+        return self.one.command("reconcile").strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def pair(
+    simulator_process: SimulatorProcess,
+    postgres_server: TestPostgres,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pair]:
+    directory = tmp_path_factory.mktemp("people")
+    redis = TestRedis(directory / "redis")
+    redis.start()
+    dsn = postgres_server.create_database("people_api")
+    settings = {
+        "encryption": {"active": "k1", "keys": {"k1": VAULT_KEYS["k1"]}},
+        "api": {"calls_per_minute": 10_000},
+    }
+    gateways = []
+    try:
+        for name in ("one", "two"):
+            plan = GatewayPlan(
+                directory / name, simulator_process.url, redis.url, dsn, limits=LIMITS, settings=settings
+            )
+            gateway = GatewayProcess(plan)
+            gateways.append(gateway)
+            gateway.start()
+        yield Pair(*gateways, dsn)
+    finally:
+        for gateway in gateways:
+            gateway.stop()
+        postgres_server.drop_database("people_api")
+        redis.stop()
+
+
+def within(seconds: float, found: Any) -> None:
+    """Ask ``found`` until it says yes. Raises: AssertionError when that takes longer."""
+    end_s = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end_s, f"not within {seconds} s"
+
+
+async def fetch(pair: Pair, query: str, *args: object) -> Any:
+    connection = await asyncpg.connect(pair.dsn)
+    try:
+        return await connection.fetchval(query, *args)
+    finally:
+        await connection.close()
+
+
+# ------------------------------------------------------------------ making things
+
+
+def test_an_organisation_and_a_team_made_over_the_api_bind_calls_everywhere_within_a_second(
+    pair: Pair,
+) -> None:
+    made = {"id": "globex", "name": "Globex", "time_zone": "Asia/Tokyo", "balance_required": True}
+    pair.ask("POST", "/api/orgs", made, key=ADMIN_TOKEN, status=201)
+    team = {"id": "lab", "allowed_models": ["claude-*"]}
+    pair.ask("POST", "/api/teams?org=globex", team, key=ADMIN_TOKEN, status=201)
+    pair.ask("POST", "/api/people?org=globex", {"id": "gil"}, key=ADMIN_TOKEN, status=201)
+    new = {"name": "lab", "user": "gil", "team": "lab"}
+    key = pair.ask("POST", "/api/keys?org=globex", new, key=ADMIN_TOKEN, status=201)["key"]
+    within(TROUBLE_S, lambda: pair.call(key, pair.two).status == 403)
+    pair.ask("PATCH", "/api/teams/lab?org=globex", {"allowed_models": None}, key=ADMIN_TOKEN)
+    # Prepaid, and nothing was bought: refused by the balance, and by nothing else any more.
+    within(EVERYWHERE_S, lambda: pair.call(key, pair.two).status == 402)
+    pair.ask("PATCH", "/api/orgs/globex", {"balance_required": False}, key=ADMIN_TOKEN)
+    within(EVERYWHERE_S, lambda: pair.call(key, pair.two).status == 200)
+
+
+def test_an_owner_does_not_decide_whether_credits_have_to_be_bought(pair: Pair) -> None:
+    pair.ask("POST", "/api/orgs", {"id": "initech", "balance_required": True}, key=ADMIN_TOKEN, status=201)
+    owner = {"id": "ike", "roles": [{"role": "owner"}]}
+    pair.ask("POST", "/api/people?org=initech", owner, key=ADMIN_TOKEN, status=201)
+    new = {"name": "ike", "user": "ike", "access": "role"}
+    key = pair.ask("POST", "/api/keys?org=initech", new, key=ADMIN_TOKEN, status=201)["key"]
+    pair.ask("PATCH", "/api/orgs/initech", {"balance_required": False}, key=key, status=403)
+    pair.ask("PATCH", "/api/orgs/initech", {"time_zone": "Europe/Paris"}, key=key)
+    pair.ask("GET", "/api/orgs/acme", key=key, status=404)
+
+
+def test_what_the_file_declares_is_read_only_and_the_answer_names_the_file(pair: Pair) -> None:
+    for method, path, body in (
+        ("PATCH", "/api/orgs/acme", {"name": "x"}),
+        ("PATCH", "/api/teams/research", {"name": "x"}),
+        ("POST", "/api/people", {"id": "olga"}),
+        ("POST", "/api/people/olga/suspend", None),
+        ("POST", "/api/people/olga/erase", None),
+        ("POST", "/api/keys/olga-key/revoke", None),
+        ("POST", "/api/keys/olga-key/rotate", {}),
+    ):
+        assert "limits.yaml" in pair.ask(method, path, body, status=409)["detail"]
+
+
+def test_me_says_who_is_asking_and_what_they_may_do(pair: Pair) -> None:
+    me = pair.ask("GET", "/api/me")
+    assert (me["actor"], me["org"]["id"], me["roles"]) == ("user:acme/olga", "acme", ["owner"])
+    assert me["may"]["set_people"] == "org"
+    assert pair.ask("GET", "/api/me", key=ADMIN_TOKEN)["org"] is None
+
+
+# ------------------------------------------------------------------ keys
+
+
+def test_a_key_is_shown_once_and_stops_on_both_gateways_within_a_second(pair: Pair) -> None:
+    pair.person("kim", {"role": "member", "team": "research"})
+    made = pair.key("kim")
+    assert (made["team"], made["state"]) == ("research", "active")
+    listed = pair.ask("GET", "/api/keys?user=kim")
+    assert made["key"] not in json.dumps(listed)
+    assert listed["items"][0]["prefix"] == made["key"][:9]
+    within(TROUBLE_S, lambda: pair.call(made["key"], pair.two).status == 200)
+    pair.ask("POST", f"/api/keys/{made['id']}/revoke")
+    within(EVERYWHERE_S, lambda: pair.call(made["key"], pair.two).status == 401)
+
+
+def test_a_member_makes_keys_for_themselves_alone_and_no_wider_than_their_own(pair: Pair) -> None:
+    pair.person("mia", {"role": "member", "team": "research"})
+    own = pair.key("mia", allowed_models=["gpt-4o*"])["key"]
+    narrow = pair.ask("POST", "/api/keys", {"name": "mine"}, key=own, status=201)
+    assert (narrow["user"], narrow["team"], narrow["allowed_models"]) == ("mia", "research", ["gpt-4o*"])
+    for wider in (
+        {"name": "x", "allowed_models": ["*"]},
+        {"name": "x", "user": "olga"},
+        {"name": "x", "user": None, "team": "research"},
+        {"name": "x", "trusted_attribution": True},
+    ):
+        pair.ask("POST", "/api/keys", wider, key=own, status=403)
+    seen = pair.ask("GET", "/api/keys", key=own)["items"]
+    assert {key["user"] for key in seen} == {"mia"}
+    other = next(key["id"] for key in pair.ask("GET", "/api/keys")["items"] if key["user"] == "kim")
+    pair.ask("POST", f"/api/keys/{other}/revoke", key=own, status=404)
+    pair.ask("POST", f"/api/keys/{narrow['id']}/revoke", key=own)
+
+
+def test_a_key_with_limits_of_its_own_makes_no_other(pair: Pair) -> None:
+    pair.person("max", {"role": "member", "team": "research"})
+    bounded = pair.key("max", requests_per_minute=5)["key"]
+    pair.ask("POST", "/api/keys", {"name": "x"}, key=bounded, status=403)
+    limited = pair.key("max")
+    limit = {"scope": "key", "scope_id": limited["id"], "window": "day", "credits": "1"}
+    pair.ask("PUT", "/api/limits", limit)
+    within(EVERYWHERE_S, lambda: _refused(pair, limited["key"]))
+
+
+def _refused(pair: Pair, key: str) -> bool:
+    return ask(pair.one, "POST", "/api/keys", key=key, body={"name": "x"}).status == 403
+
+
+def test_a_lead_cannot_make_or_rotate_a_key_that_acts_as_an_owner(pair: Pair) -> None:
+    pair.person("lea", {"role": "lead", "team": "research"})
+    pair.person("otto", {"role": "owner"}, {"role": "member", "team": "research"})
+    lead = pair.key("lea", access="role")["key"]
+    owners = pair.key("otto", access="role", team="research")
+    new = {"name": "x", "user": "otto", "team": "research", "access": "role"}
+    pair.ask("POST", "/api/keys", new, key=lead, status=403)
+    pair.ask("POST", f"/api/keys/{owners['id']}/rotate", {}, key=lead, status=403)
+    pair.ask("POST", "/api/people/lea/roles", {"role": "owner"}, key=lead, status=403)
+    pair.ask("POST", "/api/keys", {"name": "x", "user": None, "team": "research"}, key=lead, status=201)
+
+
+def test_a_key_for_calls_cannot_raise_itself_to_the_role_of_its_user(pair: Pair) -> None:
+    pair.person("ola", {"role": "owner"})
+    calls = pair.key("ola")["key"]
+    pair.ask("POST", "/api/keys", {"name": "x", "access": "role"}, key=calls, status=403)
+    pair.ask("GET", "/api/audit", key=calls, status=403)
+
+
+# ------------------------------------------------------------------ erasing
+
+
+async def test_erasing_somebody_leaves_the_books_whole_and_nothing_of_them(pair: Pair) -> None:
+    pair.person("ada", {"role": "member", "team": "research"}, name="Ada Lovelace", email="ada@example.com")
+    made = pair.key("ada", name="Ada's laptop")
+    pair.ask("PUT", "/api/limits", {"scope": "user", "scope_id": "ada", "window": "day", "credits": "500"})
+    key = made["key"]
+    within(TROUBLE_S, lambda: pair.call(key).status == 200)
+    for number in range(5):
+        assert pair.call(key, conversation=f"ada-{number}").status == 200
+    pair.one.rows(conversation="ada-4")
+    pair.ask("PUT", "/api/conversations/ada-1", {"title": "About my illness"}, key=key)
+    sums = "SELECT (sum(requests), sum(credits_microcredits), sum(cost_usd), sum(input_tokens))::text FROM {}"
+    before = [await fetch(pair, sums.format(table)) for table in ("usage_rollups", "usage_days")]
+    assert await fetch(pair, "SELECT count(*) FROM usage_events WHERE user_id = 'ada'") == 6
+
+    exported = pair.ask("GET", "/api/people/ada/export")
+    assert exported["person"]["email"] == "ada@example.com"
+    assert len(exported["usage"]) == 6
+    assert [key["name"] for key in exported["keys"]] == ["Ada's laptop"]
+    assert [limit["limit_window"] for limit in exported["limits"]] == ["day"]
+    assert "About my illness" in json.dumps(exported["conversations"])
+    assert [entry["action"] for entry in exported["audit"]] == ["person.create"]
+    assert made["key"] not in json.dumps(exported)
+
+    erased = pair.ask("POST", "/api/people/ada/erase", status=202)
+    assert erased["state"] == "done"
+    assert pair.ask("POST", "/api/people/ada/erase", status=202)["id"] == erased["id"]
+    within(EVERYWHERE_S, lambda: pair.call(key, pair.two).status == 401)
+    pair.ask("GET", "/api/people/ada", status=404)
+    pair.ask("POST", "/api/people", {"id": "ada"}, status=409)
+
+    after = [await fetch(pair, sums.format(table)) for table in ("usage_rollups", "usage_days")]
+    assert after == before
+    assert pair.reconcile() == "drift 0"
+    for table in ("usage_events", "usage_rollups", "usage_days", "people", "api_keys", "conversations"):
+        assert await fetch(pair, f"SELECT count(*) FROM {table} WHERE user_id = 'ada'") == 0, table
+    told = await fetch(
+        pair,
+        "SELECT concat((SELECT json_agg(t) FROM conversations t), (SELECT json_agg(t) FROM api_keys t), "
+        "(SELECT json_agg(t) FROM people t), (SELECT json_agg(t) FROM managed_limits t), "
+        "(SELECT json_agg(t) FROM audit_log t))",
+    )
+    for personal in ("illness", "Lovelace", "ada@example", "Ada's laptop"):
+        assert personal not in told
+    assert await fetch(pair, "SELECT count(*) FROM usage_events WHERE user_id LIKE 'erased-%'") == 6
+    assert "the chain holds" in pair.one.command("audit", "verify")
+
+
+# ------------------------------------------------------------------ the audit log
+
+
+def test_the_audit_log_says_who_did_what_from_where(pair: Pair) -> None:
+    pair.person("aud")
+    found = pair.ask("GET", "/api/audit?" + urllib.parse.urlencode({"object": "person:acme/aud"}))["items"]
+    assert [(one["actor"], one["action"], one["address"]) for one in found] == [
+        ("user:acme/olga", "person.create", "127.0.0.1")
+    ]
+    assert found[0]["request_id"]
+    everything = pair.ask("GET", "/api/audit?limit=2", key=ADMIN_TOKEN)
+    nearer = pair.ask("GET", f"/api/audit?limit=2&cursor={everything['next_cursor']}", key=ADMIN_TOKEN)
+    places = [one["place"] for one in everything["items"] + nearer["items"]]
+    assert places == sorted(places, reverse=True)
+    assert {one["org"] for one in pair.ask("GET", "/api/audit?limit=200")["items"]} == {"acme"}
