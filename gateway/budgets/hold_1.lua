@@ -28,12 +28,10 @@
 -- rungs_1.lua is put before this.
 --
 -- Lua numbers are doubles: exact up to 2^53, which no limit exceeds (a sum above it is above every limit; that it
--- is compared to the nearest even microcredit then changes nothing). What a counter comes to is written in one HSET
--- where it is exact, as each command costs more than the arithmetic; sums beyond that are changed by HINCRBY. Nothing is
+-- is compared to the nearest even microcredit then changes nothing). Sums are only changed by HINCRBY. Nothing is
 -- rolled back on an error, so every key is read (which checks its type) before the first write.
 
 local MINUTE_US = 60000000
-local EXACT = 9007199254740992
 
 local function int(number) return string.format('%.0f', number) end
 
@@ -89,13 +87,11 @@ local function afford(room, open)
 end
 
 local total_open = 0
-local h_of, o_of = {}, {}
 for i = 1, counters do
   local at = 14 + (i - 1) * 7
   local counter = redis.call('HMGET', KEYS[8 + i], 's', 'h', 'o', 'g', 'b', 'u')
   local s, h, o = tonumber(counter[1] or '0'), tonumber(counter[2] or '0'), tonumber(counter[3] or '0')
   total_open = o
-  h_of[i], o_of[i] = h, o
   if not counter[5] then
     missing[i] = true
     if tonumber(ARGV[at + 5]) < tonumber(ARGV[at + 6]) then seed[#seed + 1] = tostring(i) end
@@ -162,13 +158,8 @@ for i = 1, counters do
   local at = 14 + (i - 1) * 7
   local key = KEYS[8 + i]
   keys[i] = key
-  local h = h_of[i] + fixed + extra
-  if h < EXACT then
-    redis.call('HSET', key, 'h', int(h), 'o', int(o_of[i] + 1))
-  else
-    redis.call('HINCRBY', key, 'h', amount)
-    redis.call('HINCRBY', key, 'o', 1)
-  end
+  redis.call('HINCRBY', key, 'h', amount)
+  redis.call('HINCRBY', key, 'o', 1)
   if missing[i] then
     redis.call('HSET', key, 'b', ARGV[at + 6])
     local expiry = ARGV[at + 7]

@@ -26,7 +26,6 @@
 -- to them. What is announced is decided while reading and written at the end.
 
 local EACH = 5
-local EXACT = 9007199254740992
 
 local mode, rid, cost = ARGV[1], ARGV[2], ARGV[3]
 local done_key = KEYS[#KEYS]
@@ -68,12 +67,11 @@ local function announce(kind, key, limit, sum, value, enforced, granted)
     'f', enforced, 'd', granted, 'a', admission}
 end
 
-local present, sums, remaining = {}, {}, nil
+local present, remaining = {}, nil
 for i = 1, counters do
   local key, at = KEYS[7 + i], 8 + i * EACH
-  local counter = redis.call('HMGET', key, 's', 'h', 'g', 'b', 'a', 'o')
+  local counter = redis.call('HMGET', key, 's', 'h', 'g', 'b', 'a')
   present[i] = counter[4]
-  sums[i] = {(counter[1] or '0') + cost, (counter[2] or '0') - amount, (counter[6] or '0') - 1}
   local limit, ceiling, lowest = ARGV[at], ARGV[at + 1], ARGV[at + 3]
   if present[i] and ceiling and ceiling ~= '' then
     local cap = tonumber(limit)
@@ -136,15 +134,10 @@ if charged then
 end
 for i = 1, counters do
   if present[i] then
-    local key, s, h, o = KEYS[7 + i], unpack(sums[i])
-    if record and s < EXACT and h < EXACT then
-      redis.call('HSET', key, 's', int(s), 'h', int(h), 'o', int(o))
-    else
-      if cost ~= '0' then redis.call('HINCRBY', key, 's', cost) end
-      if record then
-        redis.call('HINCRBY', key, 'h', given_back)
-        redis.call('HINCRBY', key, 'o', -1)
-      end
+    if cost ~= '0' then redis.call('HINCRBY', KEYS[7 + i], 's', cost) end
+    if record then
+      redis.call('HINCRBY', KEYS[7 + i], 'h', given_back)
+      redis.call('HINCRBY', KEYS[7 + i], 'o', -1)
     end
   end
 end
