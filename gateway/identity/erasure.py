@@ -140,7 +140,7 @@ class Erasures:
         assert done is not None
         return _erasure(done)
 
-    async def run(self, now: datetime) -> None:
+    async def run(self, now: datetime, *, go_on: Callable[[], bool] = lambda: True) -> None:
         """Go on with all that are under way, and forget the ids of those that are long done. For a job."""
         for row in await self._postgres.fetch(_SQL["under_way"]):
             erasure = _erasure(row)
@@ -149,7 +149,7 @@ class Erasures:
                 if erasure.completed_at is not None:
                     await self._postgres.execute(_SQL["forget"], erasure.erasure_id, now)
                 continue
-            erasure = await self.proceed(erasure, now)
+            erasure = await self.proceed(erasure, now, go_on=go_on)
             if erasure.completed_at is not None and erasure.requested_at + FORGOTTEN_AFTER <= now:
                 await self._postgres.execute(_SQL["forget"], erasure.erasure_id, now)
 
