@@ -45,6 +45,10 @@ class Metrics:
             "tollgate_holds_open", "Holds of this gateway not yet resolved.", registry=registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
+        self.live_listeners = Gauge(
+            "tollgate_live_listeners", "Clients that follow live events here.", registry=registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
         self.settles = Counter(
             "tollgate_settles",
             "Settlements, by usage source and outcome.",

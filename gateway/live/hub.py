@@ -311,7 +311,7 @@ class LiveHub:
             principal = await recheck()
         except Unauthenticated:
             listener.end("revoked")
-        except StoreUnavailable:
+        except (StoreUnavailable, PostgresError):
             return
         else:
             if principal != listener.principal:
