@@ -75,6 +75,7 @@ class Gateway:
             PostgresLedger(self.postgres),
             partitions=settings.redis.partitions,
             hold_ttl_s=settings.budgets.hold_ttl_s,
+            alert_levels=settings.alerts.levels,
         )
         self._encodings = Encodings()
         self.keyring = Keyring(SharedKeys(self.redis), KeyTable(self.postgres))
@@ -237,6 +238,7 @@ class Gateway:
     def exposition(self) -> bytes:
         """What `/metrics` says."""
         self.metrics.holds_open.set(len(self.keeper))
+        self.metrics.live_listeners.set(len(self.backoffice.live.hub))
         self.metrics.reaped.inc(self.keeper.reaped - self._reaped_told)
         self._reaped_told = self.keeper.reaped
         return self.metrics.exposition()
