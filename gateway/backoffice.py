@@ -8,6 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from gateway.alerts.service import Alerts, AlertSections
+from gateway.api.alert_settings import alert_setting_operations
+from gateway.api.alerts import alert_operations
 from gateway.api.audit import audit_operations
 from gateway.api.authentication import Authentication
 from gateway.api.balance import balance_operations
@@ -35,6 +38,7 @@ from gateway.api.savings import savings_operations
 from gateway.api.teams import team_operations
 from gateway.api.top_ups import top_up_operations
 from gateway.api.usage import usage_operations
+from gateway.api.webhooks import webhook_operations
 from gateway.budgets.model import Scope
 from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_holds import RedisHolds
@@ -44,6 +48,8 @@ from gateway.identity.postgres_places import Places
 from gateway.identity.principals import KeyPrincipals
 from gateway.identity.registry import Registry
 from gateway.identity.vault import Vault
+from gateway.jobs.runner import JobRunner
+from gateway.jobs.upkeep import upkeep_trades
 from gateway.ledger.credits import Credits
 from gateway.ledger.postgres_calendars import Calendars
 from gateway.ledger.postgres_spent import PostgresLedger
@@ -100,6 +106,19 @@ class BackOffice:
         self._calendars = CalendarKeeper(Calendars(postgres), lambda: config.current.directory.orgs)
         self._balances = holds.balances
         self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now)
+        self.alerts = Alerts(
+            AlertSections(settings.alerts, settings.mail, settings.sms, settings.webhooks),
+            postgres,
+            redis,
+            Vault(settings.encryption),
+            lambda: self.registry.declarations.current,
+            lambda org: config.rules(org).calendar,
+            now,
+            self.registry.publishing,
+            partitions=settings.redis.partitions,
+        )
+        upkeep = upkeep_trades(self.registry.erasures, self.registry.retention, now)
+        self.jobs = JobRunner(postgres, [*self.alerts.trades(), *upkeep], now)
         self._limit_book = LimitBook(
             config,
             holds,
@@ -119,9 +138,13 @@ class BackOffice:
         await self.reports.start()
         await self._calendars.start()
         await self.credits.bookkeeper.start()
+        await self.alerts.start()
+        await self.jobs.start()
 
     async def stop(self) -> None:
         """Idempotent; waits."""
+        await self.jobs.stop()
+        await self.alerts.stop()
         await self.live.stop()
         await self._calendars.stop()
         await self.reports.stop()
@@ -137,6 +160,15 @@ class BackOffice:
             *self._credit_operations(),
             *self._report_operations(),
             *self._people_operations(),
+            *self._alert_operations(),
+        ]
+
+    def _alert_operations(self) -> list[AnyOperation]:
+        alerts = self.alerts
+        return [
+            *alert_operations(alerts.book),
+            *alert_setting_operations(alerts.choices),
+            *webhook_operations(alerts.webhooks, alerts.deliveries),
         ]
 
     def _credit_operations(self) -> list[AnyOperation]:

@@ -50,7 +50,36 @@ class Alert:
     read_at: datetime | None = None
 
 
-class AlertBook:
+class AlertReading:
+    """What readers see of the book, within their reach."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def page(
+        self,
+        org: str,
+        reach: Reach,
+        reader: str,
+        *,
+        kind: AlertKind | None = None,
+        unread: bool = False,
+        after: tuple[datetime, str] | None = None,
+        limit: int = 50,
+    ) -> list[Alert]:
+        """The newest first."""
+        at, alert_id = after or (None, "")
+        rows = await self._postgres.fetch(
+            _SQL["page"], org, reader, *_within(reach), kind, unread, at, alert_id, limit
+        )
+        return [_alert(row) for row in rows]
+
+    async def unread(self, org: str, reach: Reach, reader: str) -> int:
+        """How many that were sent ``reader`` has not read."""
+        return int(await self._postgres.fetch_value(_SQL["unread"], org, reader, *_within(reach)))
+
+
+class AlertBook(AlertReading):
     """``channels``: the ways that this installation has (``email``, ``sms``; webhooks always)."""
 
     def __init__(
@@ -61,7 +90,7 @@ class AlertBook:
         now: Callable[[], datetime],
         channels: Collection[str],
     ) -> None:
-        self._postgres = postgres
+        super().__init__(postgres)
         self._redis = redis
         self._declared = declared
         self._now = now
@@ -100,30 +129,6 @@ class AlertBook:
                 await self._redis.command("PUBLISH", LIVE_CHANNEL, orjson.dumps(message))
             except StoreUnavailable:
                 log.warning("an alert was not told live", extra={"alert": alert.alert_id})
-
-    # ---------------------------------------------------------------- reading
-
-    async def page(
-        self,
-        org: str,
-        reach: Reach,
-        reader: str,
-        *,
-        kind: AlertKind | None = None,
-        unread: bool = False,
-        after: tuple[datetime, str] | None = None,
-        limit: int = 50,
-    ) -> list[Alert]:
-        """The newest first."""
-        at, alert_id = after or (None, "")
-        rows = await self._postgres.fetch(
-            _SQL["page"], org, reader, *_within(reach), kind, unread, at, alert_id, limit
-        )
-        return [_alert(row) for row in rows]
-
-    async def unread(self, org: str, reach: Reach, reader: str) -> int:
-        """How many that were sent ``reader`` has not read."""
-        return int(await self._postgres.fetch_value(_SQL["unread"], org, reader, *_within(reach)))
 
     async def read(self, org: str, reach: Reach, reader: str, alert_id: str) -> None:
         """Mark it read. Raises `NotFound` for what is not there or out of reach."""

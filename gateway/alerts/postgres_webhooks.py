@@ -46,15 +46,11 @@ class Endpoint:
         return f"endpoint:{self.endpoint_id}"
 
 
-class WebhookTable:
-    def __init__(
-        self, postgres: Postgres, vault: Vault, now: Callable[[], datetime], *, allow_private: bool = False
-    ) -> None:
+class WebhookReading:
+    """What is known of endpoints, their secrets apart."""
+
+    def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
-        self._vault = vault
-        self._now = now
-        self._allow_private = allow_private
-        self._deliveries = DeliveryTable(postgres)
 
     async def page(self, org: str, after: str | None, limit: int) -> list[Endpoint]:
         return [_endpoint(row) for row in await self._postgres.fetch(_SQL["page"], org, after, limit)]
@@ -65,6 +61,17 @@ class WebhookTable:
         if row is None:
             raise NotFound(f"There is no webhook {endpoint_id!r}.", param="id")
         return _endpoint(row)
+
+
+class WebhookTable(WebhookReading):
+    def __init__(
+        self, postgres: Postgres, vault: Vault, now: Callable[[], datetime], *, allow_private: bool = False
+    ) -> None:
+        super().__init__(postgres)
+        self._vault = vault
+        self._now = now
+        self._allow_private = allow_private
+        self._deliveries = DeliveryTable(postgres)
 
     async def add(
         self, org: str, url: str, description: str, kinds: tuple[str, ...] | None, *, actor: str

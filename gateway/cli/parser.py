@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.cli import (
+    alerts,
     audit,
     books,
     config,
@@ -25,6 +26,7 @@ from gateway.cli import (
     serve,
     simulate,
     up,
+    webhooks,
 )
 from gateway.embedded import EmbeddedError
 from gateway.errors import ConfigError, TollgateError
@@ -73,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         people,
         keys,
         limits,
+        alerts,
+        webhooks,
         holds,
         audit,
         encryption,
