@@ -1,0 +1,185 @@
+"""Erasing people: no sum changes at any moment, whatever interrupts it, whatever arrives late, whoever writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.errors import Conflict, NotFound
+from gateway.identity.erasure import FORGOTTEN_AFTER, Erasure
+from gateway.identity.people import NewPerson
+from gateway.identity.profile import Profile
+from gateway.identity.roles import Role
+from gateway.jobs.upkeep import upkeep_trades
+from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.postgres_usage import UsageTable
+from gateway.ledger.row import UsageRow, merge, microseconds
+from tests.support.people import ROOT, Office, office
+from tests.support.usage_events import ADMISSION, RESULT, entry
+from tests.unit.budgets.making import ask_for
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SUMS = (
+    "SELECT concat((SELECT sum(credits_microcredits) FROM usage_events), ' ', "
+    "(SELECT sum(credits_microcredits) FROM usage_rollups), ' ', "
+    "(SELECT sum(requests) FROM usage_rollups), ' ', (SELECT sum(cost_usd) FROM usage_days))"
+)
+
+
+@pytest.fixture
+async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Office]:
+    async with office(redis_url, postgres_dsn) as made:
+        yield made
+
+
+def rows(
+    name: str, days: int, user: str = "ada", begin: datetime = NOW - timedelta(days=10)
+) -> list[UsageRow]:
+    """Two requests on each of so many days."""
+    made = []
+    for number in range(days * 2):
+        at_us = microseconds(begin + timedelta(days=number // 2, hours=number % 2))
+        request_id = f"{name}-{user}-{number}"
+        made.append(
+            merge(
+                entry(
+                    request_id,
+                    started_at_us=at_us,
+                    admission=replace(ADMISSION, user_id=user),
+                    result=replace(RESULT, finished_at_us=at_us + 1),
+                )
+            )
+        )
+    return made
+
+
+async def agree(place: Office) -> bool:
+    return (await PostgresLedger(place.postgres).books([], [])).rollup_differences == ()
+
+
+async def left(place: Office, user: str = "ada") -> int:
+    """Rows of usage that still carry the id."""
+    count: int = await place.postgres.fetch_value(
+        "SELECT (SELECT count(*) FROM usage_events WHERE user_id = $1) "
+        "+ (SELECT count(*) FROM usage_rollups WHERE user_id = $1) "
+        "+ (SELECT count(*) FROM usage_days WHERE user_id = $1)",
+        user,
+    )
+    return count
+
+
+async def begun(place: Office) -> Erasure:
+    await place.people.create("acme", NewPerson("ada", profile=Profile(name="Ada")), by=ROOT)
+    return await place.registry.erasures.request("acme", "ada", by=ROOT, now=NOW)
+
+
+async def test_interrupted_after_any_day_it_goes_on_where_it_was_and_the_books_agree_throughout(
+    place: Office,
+) -> None:
+    await UsageTable(place.postgres).write(rows("r", 4) + rows("r", 4, "bob"))
+    before = await place.postgres.fetch_value(SUMS)
+    erasure = await begun(place)
+    for days_done in range(1, 5):
+        once = iter([True, False]).__next__
+        partly = await place.registry.erasures.proceed(erasure, NOW, go_on=once)
+        assert await agree(place)
+        assert await place.postgres.fetch_value(SUMS) == before
+        moved = "SELECT count(DISTINCT started_at::date) FROM usage_events WHERE user_id LIKE 'erased-%'"
+        assert await place.postgres.fetch_value(moved) == days_done
+        assert (partly.completed_at is None) == (days_done < 4)
+        if partly.completed_at is not None:
+            break
+    assert (await left(place), await left(place, "bob")) == (0, 20)
+    assert await place.postgres.fetch_value(SUMS) == before
+
+
+async def test_while_usage_is_being_written_nothing_is_lost_or_counted_twice(place: Office) -> None:
+    table = UsageTable(place.postgres)
+    await table.write(rows("first", 3))
+    erasure = await begun(place)
+
+    async def keep_writing() -> None:
+        for number in range(15):
+            await table.write(rows(f"late{number}", 3))
+
+    writing = asyncio.create_task(keep_writing())
+    while not writing.done():
+        await place.registry.erasures.proceed(erasure, NOW)
+        assert await agree(place)
+    await writing
+    await place.registry.erasures.run(NOW)
+    assert await left(place) == 0
+    assert await agree(place)
+    assert await place.postgres.fetch_value("SELECT sum(requests)::int FROM usage_days") == 16 * 6
+
+
+async def test_usage_waits_for_the_persons_open_calls_and_profile_and_keys_do_not(place: Office) -> None:
+    await UsageTable(place.postgres).write(rows("r", 1))
+    ask = ask_for(10, subject=replace(ask_for().subject, user="ada"))
+    grant = await place.holds.hold(ask)
+    erasure = await begun(place)
+    assert await place.postgres.fetch_value("SELECT count(*) FROM people WHERE user_id = 'ada'") == 0
+    waiting = await place.registry.erasures.proceed(erasure, NOW)
+    assert waiting.completed_at is None
+    assert await left(place) > 0
+    await place.holds.release(ask.request_id, "acme")
+    assert grant.amount == 10
+    assert (await place.registry.erasures.proceed(erasure, NOW)).completed_at == NOW
+    assert await left(place) == 0
+
+
+async def test_what_arrives_late_is_moved_until_the_id_itself_is_forgotten(place: Office) -> None:
+    await begun(place)
+    erase = upkeep_trades(place.registry.erasures, place.registry.retention, lambda: NOW)[0]
+    await place.registry.erasures.run(NOW)
+    await UsageTable(place.postgres).write(rows("late", 1))
+    async with place.postgres.transaction() as session:
+        (job, *_) = await erase.schedule.jobs(NOW)  # type: ignore[union-attr]
+        await erase.work(job, session)
+    assert await left(place) == 0
+    with pytest.raises(Conflict, match="is being erased"):
+        await place.person("ada")
+    await place.registry.erasures.run(NOW + FORGOTTEN_AFTER)
+    told = await place.postgres.fetch_value("SELECT json_agg(e)::text FROM erasures e")
+    assert '"user_id":null' in told
+    assert '"ada"' not in told
+    await place.person("ada")
+
+
+async def test_somebody_whom_the_file_names_again_keeps_what_they_use(place: Office) -> None:
+    await begun(place)
+    await place.registry.erasures.run(NOW)
+    place.declare({"orgs": [{"id": "acme", "users": [{"id": "ada"}]}]})
+    await UsageTable(place.postgres).write(rows("new", 1))
+    await place.registry.erasures.run(NOW + timedelta(hours=1))
+    assert await left(place) > 0
+
+
+async def test_the_last_owner_and_who_is_in_the_file_are_not_erased(place: Office) -> None:
+    await place.person("olga", (None, Role.OWNER))
+    erasures = place.registry.erasures
+    with pytest.raises(Conflict, match="last owner"):
+        await erasures.request("acme", "olga", by=ROOT, now=NOW)
+    with pytest.raises(Conflict, match=r"limits\.yaml"):
+        await erasures.request("acme", "grace", by=ROOT, now=NOW)
+    with pytest.raises(NotFound):
+        await erasures.request("acme", "nobody", by=ROOT, now=NOW)
+
+
+async def test_somebody_known_by_usage_alone_can_be_erased(place: Office) -> None:
+    await UsageTable(place.postgres).write(rows("r", 1, "ghost"))
+    erasure = await place.registry.erasures.request("acme", "ghost", by=ROOT, now=NOW)
+    await place.registry.erasures.proceed(erasure, NOW)
+    assert await left(place, "ghost") == 0
+
+
+async def test_asked_twice_at_once_it_is_one_erasure(place: Office) -> None:
+    await place.person("ada")
+    request = place.registry.erasures.request
+    both = await asyncio.gather(*(request("acme", "ada", by=ROOT, now=NOW) for _ in range(4)))
+    assert len({erasure.erasure_id for erasure in both}) == 1
+    assert [line for line in await place.audited() if "erase" in line] == ["person.erase person:acme/ada"]
