@@ -217,6 +217,16 @@ class StoreUnavailable(TollgateError):
         super().__init__(message, retry_after_s=retry_after_s, **rest)
 
 
+class GatewayBusy(TollgateError):
+    """This gateway has as many large requests in hand as it has memory for; send it again shortly."""
+
+    status = 503
+    code = "gateway_busy"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 2, **rest: Any) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, **rest)
+
+
 class ShuttingDown(StoreUnavailable):
     """This gateway is stopping; send the request again."""
 

@@ -2,7 +2,7 @@
 
 When the store is down holds cannot be renewed: their deadlines pass, and whoever reaps first afterwards
 charges them at the held amount. ``lost`` hears of each hold that is gone or past its deadline, so that its
-request can be ended before it costs more than was held.
+request can be ended before it costs more than was held: when its deadline comes, not at the round after.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Keeper:
         self._unresolved: dict[str, Holding] = {}
         self._stopping = asyncio.Event()
         self._loops: tuple[asyncio.Task[None], ...] = ()
+        self._watch: asyncio.TimerHandle | None = None
+        """Rings at a deadline that was the earliest when it was set: renewals push deadlines out meanwhile."""
         self.reaped = 0
         """How many holds of dead gateways this one has settled."""
 
@@ -49,7 +51,10 @@ class Keeper:
         return [holding for holding, _ in self._open.values()]
 
     def track(self, holding: Holding) -> None:
-        self._open[holding.ask.request_id] = (holding, self._now_s() + self._hold_ttl_s)
+        deadline_s = self._now_s() + self._hold_ttl_s
+        self._open[holding.ask.request_id] = (holding, deadline_s)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_at(deadline_s, self._expire)
 
     def untrack(self, holding: Holding) -> None:
         self._open.pop(holding.ask.request_id, None)
@@ -75,6 +80,9 @@ class Keeper:
             await asyncio.wait(self._loops)
             self._loops = ()
         await self._end_unresolved()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     async def keep(self) -> None:
         """One round: end what could not be ended before, and push all deadlines out."""
@@ -88,8 +96,7 @@ class Keeper:
             try:
                 gone = await self._holds.renew(batch)
             except StoreUnavailable:
-                self._report({request_id for _, request_id in batch if self._expired(request_id)})
-                continue
+                continue  # those whose deadline comes before the next round are ended when it comes
             self._report(gone)
             for _, request_id in batch:
                 if request_id not in gone and request_id in self._open:
@@ -104,9 +111,17 @@ class Keeper:
         except StoreUnavailable:
             return
 
-    def _expired(self, request_id: str) -> bool:
-        found = self._open.get(request_id)
-        return found is not None and found[1] <= self._now_s()
+    def _expire(self) -> None:
+        """End what is past its deadline: from then on anybody may charge it, so its call must not go on."""
+        now_s = self._now_s()
+        self._report(
+            {request_id for request_id, (_, deadline_s) in self._open.items() if deadline_s <= now_s}
+        )
+        next_s = min(
+            (deadline_s for _, deadline_s in self._open.values() if deadline_s > now_s), default=None
+        )
+        loop = asyncio.get_running_loop()
+        self._watch = None if next_s is None else loop.call_at(next_s, self._expire)
 
     def _report(self, gone: set[str]) -> None:
         for request_id in gone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from gateway.budgets.keyspace import PartitionKeys
 from gateway.budgets.model import Ask, Grant
@@ -10,7 +11,9 @@ from gateway.budgets.plan import RESOLVE_ARGUMENTS_EACH, Plan
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import RESOLVE
 from gateway.errors import StoreUnavailable
-from gateway.stores.redis import Form, RedisCalls
+from gateway.stores.redis import CommandFailed, Form, RedisCalls
+
+log = logging.getLogger("tollgate.budgets")
 
 MARKER_TTL_MS = 7 * 24 * 3_600_000
 """How long the mark of an ended hold lives unless its row is committed sooner."""
@@ -93,13 +96,26 @@ class Resolver:
 
     async def _release_unknown(self) -> None:
         while self._unknown:
-            request_id, (keys, plan) = next(iter(self._unknown.items()))
-            try:
-                await self._resolve("release", keys, request_id, plan, _NO_ARGUMENTS)
-            except StoreUnavailable:
+            for request_id, (keys, plan) in list(self._unknown.items()):
+                if not await self._released_one(request_id, keys, plan):
+                    break
+            if self._unknown:
                 await asyncio.sleep(RELEASE_RETRY_S)
-            else:
-                del self._unknown[request_id]
+
+    async def _released_one(self, request_id: str, keys: PartitionKeys, plan: Plan) -> bool:
+        """False: Redis does not answer, so the others need not be tried now."""
+        try:
+            await self._resolve("release", keys, request_id, plan, _NO_ARGUMENTS)
+        except CommandFailed as error:
+            log.error("a hold cannot be given back", extra={"request_id": request_id, "reason": str(error)})
+        except StoreUnavailable:
+            return False
+        except Exception:
+            # The edge of supervision: one that fails, whatever the reason, must not keep the others held.
+            log.exception("a hold cannot be given back", extra={"request_id": request_id})
+        # Given back, or left to the reaper, which charges it when its deadline has passed.
+        self._unknown.pop(request_id, None)
+        return True
 
     async def _resolve(
         self,

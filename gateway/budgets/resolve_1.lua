@@ -26,6 +26,8 @@
 -- to them. What is announced is decided while reading and written at the end.
 
 local EACH = 5
+-- Where sums stop growing: beyond 2^63 HINCRBY fails, and here it must not, when half is written. No cost passes 2^53.
+local MOST, MOST_TEXT = 4611686018427387904, '4611686018427387904'
 
 local mode, rid, cost = ARGV[1], ARGV[2], ARGV[3]
 local done_key = KEYS[#KEYS]
@@ -67,11 +69,11 @@ local function announce(kind, key, limit, sum, value, enforced, granted)
     'f', enforced, 'd', granted, 'a', admission}
 end
 
-local present, remaining = {}, nil
+local present, full, remaining = {}, {}, nil
 for i = 1, counters do
   local key, at = KEYS[7 + i], 8 + i * EACH
   local counter = redis.call('HMGET', key, 's', 'h', 'g', 'b', 'a')
-  present[i] = counter[4]
+  present[i], full[i] = counter[4], (counter[1] or '0') + cost >= MOST
   local limit, ceiling, lowest = ARGV[at], ARGV[at + 1], ARGV[at + 3]
   if present[i] and ceiling and ceiling ~= '' then
     local cap = tonumber(limit)
@@ -118,6 +120,7 @@ if prepaid == '1' and redis.call('HEXISTS', KEYS[4], 'b') == 1 then
     if levels or is_low then told[KEYS[4]] = told_now .. (is_low and low or mark) end
   end
 end
+local spent = prepaid == '1' and redis.call('HGET', KEYS[4], 'spent') or '0'
 redis.call('GET', KEYS[5])
 redis.call('XLEN', KEYS[6])
 if #announcements > 0 then redis.call('XLEN', KEYS[7]) end
@@ -134,7 +137,11 @@ if charged then
 end
 for i = 1, counters do
   if present[i] then
-    if cost ~= '0' then redis.call('HINCRBY', KEYS[7 + i], 's', cost) end
+    if full[i] then
+      redis.call('HSET', KEYS[7 + i], 's', MOST_TEXT)
+    elseif cost ~= '0' then
+      redis.call('HINCRBY', KEYS[7 + i], 's', cost)
+    end
     if record then
       redis.call('HINCRBY', KEYS[7 + i], 'h', given_back)
       redis.call('HINCRBY', KEYS[7 + i], 'o', -1)
@@ -142,7 +149,11 @@ for i = 1, counters do
   end
 end
 if prepaid == '1' then
-  redis.call('HINCRBY', KEYS[4], 'spent', cost)
+  if spent + cost >= MOST then
+    redis.call('HSET', KEYS[4], 'spent', MOST_TEXT)
+  else
+    redis.call('HINCRBY', KEYS[4], 'spent', cost)
+  end
   redis.call('HINCRBY', KEYS[4], 'held', given_back)
 end
 if record then

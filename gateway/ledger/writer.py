@@ -58,9 +58,10 @@ class Pace:
     """How long a batch waits to fill, from its first entry on."""
     block_ms: int = 1000
     """How long one read waits for a first entry; also how often a quiet partition is looked after."""
-    take_over_idle_ms: int = 60_000
-    """An entry held unacknowledged for so long is taken over: ten times what a slow commit takes."""
-    take_over_every_s: float = 15
+    take_over_idle_ms: int = 15_000
+    """An entry held unacknowledged for so long is taken over: twice what a slow commit takes. One that is taken from a
+    gateway that lives is written by both, and counts once."""
+    take_over_every_s: float = 5
     partitions_ahead_months: int = 3
     partitions_every_s: float = 3600
     flush_deadline_s: float = 10

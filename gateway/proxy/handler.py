@@ -22,6 +22,7 @@ from gateway.providers.credentials import client_key
 from gateway.providers.paths import clean_path, guess_kind
 from gateway.proxy.admission import Admissions, Prepared
 from gateway.proxy.afterlife import Afterlife
+from gateway.proxy.body_room import BodyRoom, Share
 from gateway.proxy.downstream import ClientGone
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.flight import Charge, Flight
@@ -76,6 +77,7 @@ class Proxy:
         self._fallback = fallback
         self.afterlife = Afterlife(self._count)
         self._replies = Replies(settings, self.afterlife)
+        self._room = BodyRoom(settings.bodies_room_bytes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         arrived_s = time.monotonic()
@@ -93,7 +95,10 @@ class Proxy:
             if route is None:
                 raise UnsupportedRoute(f"{request.method} {path}: not a route whose cost is understood here.")
             route_name = route.name
-            response = await self._run(request, Target(provider, route, path), key, request_id, arrived_s)
+            with self._room.share() as share:
+                response = await self._run(
+                    request, Target(provider, route, path), key, request_id, arrived_s, share
+                )
         except TollgateError as error:
             self._metrics.of(self._metrics.refusals, error.code).inc()
             log.info(
@@ -104,12 +109,21 @@ class Proxy:
         return response
 
     async def _run(
-        self, request: web.BaseRequest, target: Target, key: KeyRecord, request_id: str, arrived_s: float
+        self,
+        request: web.BaseRequest,
+        target: Target,
+        key: KeyRecord,
+        request_id: str,
+        arrived_s: float,
+        share: Share,
     ) -> web.StreamResponse:
         """One understood request, from its body to its settlement."""
         if target.route.metered:
             require_json(request.headers.get("content-type"))
-        body = await read_body(request, self._settings.body_bytes_max, self._settings.body_timeout_s)
+        bounds = self._settings
+        body = await read_body(
+            request, bounds.body_bytes_max, bounds.body_timeout_s, bounds.body_total_timeout_s, share
+        )
         if body and request.method != "POST":
             # Servers that take no body here would read it as the next request.
             raise BadRequest(f"A {request.method} request has no body here; send it without one.")

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 
 from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout, UnsupportedMediaType
 from gateway.providers.credentials import STRIPPED_HEADERS, STRIPPED_QUERY
+from gateway.proxy.body_room import Share
 from gateway.proxy.decoding import decode_body
 from pricing.record import record
 
@@ -50,8 +51,13 @@ def check_head(request: web.BaseRequest, bytes_max: int) -> None:
         raise BadRequest(f"The headers are larger than the {bytes_max} bytes accepted here.")
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) -> bytes:
-    """The request body, decoded. Raises `BodyTooLarge`, `RequestTimeout`, `BadRequest`, `UnsupportedEncoding`."""
+async def read_body(
+    request: web.BaseRequest, bytes_max: int, timeout_s: float, total_timeout_s: float, share: Share
+) -> bytes:
+    """The request body, decoded. ``timeout_s``: of silence; ``total_timeout_s``: of all; ``share``: of the memory.
+
+    Raises `BodyTooLarge`, `RequestTimeout`, `BadRequest`, `UnsupportedEncoding`, `GatewayBusy`.
+    """
     declared = request.content_length
     if declared is not None and declared > bytes_max:
         raise BodyTooLarge(f"The body is {declared} bytes; {bytes_max} are accepted here.")
@@ -60,18 +66,24 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
     pieces: list[bytes] = []
     size = 0
     content = request.content
+    over_s: float | None = None
     try:
         while not content.at_eof():
             if content.is_eof():  # all of it is here, as it mostly is: nothing to wait for, no timer to set
                 piece = content.read_nowait()
             else:
-                async with asyncio.timeout(timeout_s):
+                now_s = asyncio.get_running_loop().time()
+                over_s = now_s + total_timeout_s if over_s is None else over_s
+                async with asyncio.timeout(min(timeout_s, over_s - now_s)):
                     piece = await content.readany()
             size += len(piece)
             if size > bytes_max:
                 raise BodyTooLarge(f"The body is larger than the {bytes_max} bytes accepted here.")
+            share.take(len(piece))
             pieces.append(piece)
     except TimeoutError as error:
+        if over_s is not None and asyncio.get_running_loop().time() >= over_s:
+            raise RequestTimeout(f"The body was not all here after {total_timeout_s:g} s.") from error
         raise RequestTimeout(f"The body stalled: nothing arrived for {timeout_s:g} s.") from error
     except web.RequestPayloadError as error:
         raise BadRequest(
@@ -87,7 +99,9 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
     if not encoding:
         return body
     pieces.clear()
-    return await asyncio.to_thread(decode_body, encoding, body, bytes_max)
+    decoded = await asyncio.to_thread(decode_body, encoding, body, bytes_max)
+    share.take(len(decoded))
+    return decoded
 
 
 def _ask_for_body(request: web.BaseRequest) -> None:

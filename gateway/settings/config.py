@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from gateway.settings.alerts import AlertSettings, MailSettings, SmsSettings, WebhookSettings
 from gateway.settings.api import ApiSettings
@@ -48,14 +48,31 @@ class ServerSettings(Section):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     body_bytes_max: Annotated[int, Field(ge=1024, le=1 << 30)] = 64 * 1024 * 1024
     """Largest request body, after decompression. 64 MB: twice what the largest provider accepts."""
+    bodies_bytes_max: Annotated[int | None, Field(ge=1024, validate_default=True)] = None
+    """All request bodies in hand in one process together; beyond it requests are answered with 503. Absent: eight of
+    the largest."""
     header_bytes_max: Annotated[int, Field(ge=1024, le=1 << 20)] = 64 * 1024
     """All headers of a request together. Providers ask for less than 64 KiB."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """Longest silence of a client that is still sending its body."""
+    body_total_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    """Longest time that a body may take altogether: nobody keeps memory by sending drops. 64 MB need 2 MBit/s."""
     client_stall_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Longest time a client may leave a full send buffer unread before it counts as gone."""
     drain_timeout_s: Annotated[float, Field(ge=0)] = 30.0
     """How long a stopping gateway lets calls in flight finish."""
+
+    @field_validator("bodies_bytes_max")
+    @classmethod
+    def _room_for_one(cls, value: int | None, info: ValidationInfo) -> int | None:
+        largest: int | None = info.data.get("body_bytes_max")
+        if value is not None and largest is not None and value < largest:
+            raise ValueError(f"must be at least body_bytes_max ({largest}), or the largest never fits")
+        return value
+
+    @property
+    def bodies_room_bytes(self) -> int:
+        return 8 * self.body_bytes_max if self.bodies_bytes_max is None else self.bodies_bytes_max
 
 
 class RedisSettings(Section):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.budgets.balances import BalanceChange
 from gateway.budgets.keyspace import partition_keys
 from gateway.budgets.model import Outcome, Scope
+from gateway.budgets.plan import Planner, identities
 from gateway.budgets.ports import EmptyLedger
 from gateway.budgets.redis_books import RedisBooks
 from gateway.budgets.redis_holds import RedisHolds
+from gateway.budgets.redis_resolving import Resolver
 from gateway.budgets.redis_scripts import HOLD, RESOLVE
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.stores.redis import CommandFailed, OutcomeUnknown, RedisStore
@@ -344,3 +348,56 @@ async def test_marks_of_committed_rows_expire_after_a_day(redis_url: str) -> Non
     assert 86_000 < left_s <= 86_400
     await holds.close()
     await store.close()
+
+
+async def test_a_release_that_always_fails_does_not_keep_the_others_held(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    directory = directory_of([key_limit(1000)])
+    holds = RedisHolds(store, directory, EmptyLedger())
+    await holds.start()
+    kept, spoilt = ask_for(10), ask_for(20)
+    for ask in (spoilt, kept):
+        await holds.hold(ask)
+    keys = partition_keys(0)
+    await store.command("LPUSH", keys.done(spoilt.request_id), "no marker is a list")
+    rules = directory.rules("acme")
+    planner = Planner(rules, dict.fromkeys(identities(rules), 0), keys)
+    resolver = Resolver(store)
+    for ask in (spoilt, kept):
+        plan = planner.plan(ask.subject, ask.operation, ask.model, time.time_ns() // 1000)
+        resolver.release_later(keys, ask.request_id, plan)
+    async with asyncio.timeout(5):
+        await resolver.released()
+    assert [hold.request_id async for hold in RedisBooks(store).open_holds()] == [spoilt.request_id]
+    await holds.close()
+    await store.close()
+
+
+async def test_sums_beyond_all_counting_stop_growing_and_nothing_is_half_written(redis_url: str) -> None:
+    store = RedisStore(redis_url)
+    holds = RedisHolds(store, directory_of([key_limit(1000)], balance_required=True), EmptyLedger())
+    books = RedisBooks(store)
+    await holds.start()
+    await holds.balances.change("acme", BalanceChange(1, 0, 1000, ""))
+    ask = ask_for(10)
+    grant = await holds.hold(ask)
+    keys = partition_keys(0)
+    for key in [key async for key in _counter_keys(store)]:
+        await store.command("HSET", key, "s", MOST - 5)
+    await store.command("HSET", keys.balance("acme"), "spent", MOST - 5)
+    for cost in (2**53, 2**53):
+        assert (await holds.settle(grant, ask, cost, b"{}")).outcome in (Outcome.DONE, Outcome.DUPLICATE)
+    assert {int(await store.command("HGET", key, "s")) async for key in _counter_keys(store)} == {MOST}
+    assert int(await store.command("HGET", keys.balance("acme"), "spent")) == MOST
+    assert [hold async for hold in books.open_holds()] == []
+    assert await store.command("XLEN", keys.stream) == 1
+    await holds.close()
+    await store.close()
+
+
+MOST = 2**62
+
+
+async def _counter_keys(store: RedisStore) -> AsyncIterator[str]:
+    for key in await store.command("ZRANGE", partition_keys(0).counter_index, 0, -1):
+        yield key.decode()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.budgets.holding import Holding, Holdings
-from gateway.budgets.keeper import Keeper
+from gateway.budgets.keeper import RENEWALS_PER_TTL, Keeper
 from gateway.budgets.memory import MemoryHolds
 from gateway.budgets.model import Scope
 from gateway.errors import StoreUnavailable
@@ -76,11 +76,35 @@ async def test_lost_holds_are_reported_once() -> None:
 async def test_a_hold_that_cannot_be_renewed_is_lost_at_its_deadline() -> None:
     holds = Watched(Clock())
     lost: list[Holding] = []
-    keeper = Keeper(holds, hold_ttl_s=0.0, lost=lost.append)
+    ended = asyncio.Event()
+
+    def end(holding: Holding) -> None:
+        lost.append(holding)
+        ended.set()
+
+    keeper = Keeper(holds, hold_ttl_s=0.2, lost=end)
     holding = await Holdings(holds, keeper).take(ask_for(10))
+    taken_s = asyncio.get_running_loop().time()
     holds.down = True
     await keeper.keep()
+    await keeper.keep()
+    assert lost == [], "its deadline is yet to come"
+    await ended.wait()
     assert lost == [holding]
+    assert asyncio.get_running_loop().time() - taken_s < 0.2 + 0.2 / RENEWALS_PER_TTL, "not a round later"
+    assert len(keeper) == 0
+
+
+async def test_renewed_holds_are_not_ended_at_the_deadline_that_they_had_first() -> None:
+    holds = Watched(Clock())
+    lost: list[Holding] = []
+    keeper = Keeper(holds, hold_ttl_s=0.2, lost=lost.append)
+    await Holdings(holds, keeper).take(ask_for(10))
+    await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=0.1)
+    await keeper.keep()
+    await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=0.15)
+    assert (lost, len(keeper)) == ([], 1)
+    await keeper.stop()
 
 
 async def test_a_store_that_is_down_for_less_than_a_deadline_loses_nothing() -> None:
@@ -134,7 +158,7 @@ async def test_a_round_that_fails_is_logged_and_followed_by_others(caplog: pytes
             return await super().renew(holds)
 
     holds = Faulty(Clock())
-    keeper = Keeper(holds, hold_ttl_s=0.001)
+    keeper = Keeper(holds, hold_ttl_s=0.2)
     await Holdings(holds, keeper).take(ask_for(10))
     await keeper.start()
     await holds.renewed.wait()

@@ -211,3 +211,11 @@ def test_yaml_of_values_that_are_none_is_refused_by_file(tmp_path: Path, value: 
     path.write_text(f"models: {value}\n")
     with pytest.raises(ConfigError, match=r"pricing\.yaml: "):
         read_yaml(path)
+
+
+def test_all_bodies_together_have_room_for_one(
+    written: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = written(tollgate=putting("server", {"body_bytes_max": 5000, "bodies_bytes_max": 4999}))
+    assert "server.bodies_bytes_max: must be at least body_bytes_max (5000)" in said(main, capsys)[1]
+    assert load_settings(written()).server.bodies_room_bytes == 8 * 64 * 1024 * 1024
