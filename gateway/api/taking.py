@@ -95,11 +95,19 @@ async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
 def _storable(value: Any) -> bool:
     """Whether all text in ``value`` can be kept: Postgres takes neither NUL nor half of a surrogate pair."""
     if isinstance(value, str):
-        return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+        return "\0" not in value and (value.isascii() or _is_unicode(value))
     if isinstance(value, Mapping):
         return all(_storable(name) and _storable(item) for name, item in value.items())
     if isinstance(value, list):
         return all(map(_storable, value))
+    return True
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 
