@@ -14,6 +14,7 @@ from typing import Protocol
 
 from gateway.budgets.balances import BalanceChange
 from gateway.errors import StoreUnavailable, TollgateError
+from gateway.ledger.backoff import Backoff
 from gateway.ledger.postgres_outbox import BalanceOutbox
 from gateway.ledger.postgres_poster import LedgerPoster
 from gateway.stores.redis import CommandFailed
@@ -22,8 +23,10 @@ log = logging.getLogger("tollgate.ledger")
 
 ROUND_S = 10.0
 """A busy organisation gets some 8,600 usage transactions a day. Balances in Redis do not wait for them."""
-DELIVER_S = 0.5
+DELIVER_S = 1.0
 """Whoever grants delivers at once; this is for what was left by one who could not."""
+TROUBLE_S = 30.0
+"""How long it waits at most when a store is down."""
 CHANGES_AT_ONCE = 500
 KEPT = timedelta(days=30)
 
@@ -116,12 +119,17 @@ class Bookkeeper:
         await self._relay.deliver()
 
     async def _repeat(self, trouble: str, step: Callable[[], Awaitable[None]], every_s: float) -> None:
+        backoff = Backoff(first_s=every_s, most_s=max(every_s, TROUBLE_S))
         while True:
             try:
                 await step()
+                backoff.reset()
+                delay_s = every_s
             except TollgateError as error:
                 log.warning(trouble, extra={"reason": error.message})
+                delay_s = backoff.next_s()
             # The edge of a loop that has to outlive everything: without it the ledger would fall behind for good.
             except Exception:
                 log.exception(trouble)
-            await asyncio.sleep(every_s)
+                delay_s = backoff.next_s()
+            await asyncio.sleep(delay_s)
