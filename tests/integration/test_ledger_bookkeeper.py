@@ -14,9 +14,14 @@ from gateway.ledger.bookkeeper import BalanceRelay, Bookkeeper
 from gateway.ledger.drafts import Account
 from gateway.ledger.migrate import bundled, migrate
 from gateway.ledger.postgres_reading import LedgerReading
+from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.reconcile import Report
+from gateway.ledger.reconcile_balances import reconcile_balances
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import CommandFailed
 from tests.support.bank import Bank, open_bank
+
+EMPTY = Report((), counters=0, unseeded=0, unread=0, unreadable=0)
 
 
 @pytest.fixture
@@ -150,3 +155,26 @@ async def test_grants_and_usage_of_before_the_ledger_are_taken_into_it(postgres_
     assert pending is not None
     assert tuple(pending.values()) == ("acme", True, 9)
     await postgres.stop()
+
+
+@pytest.mark.parametrize("field", ["granted", "spent", "held"])
+async def test_a_balance_in_redis_that_is_off_is_named_with_the_amount(bank: Bank, field: str) -> None:
+    await bank.grant(100)
+    await bank.use(30)
+    await bank.relay.deliver()
+    sound = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
+    assert (sound.balances, sound.differences, list(sound.lines())[-1]) == (1, (), "drift 0")
+    key = partition_keys(partition_of("acme", 2)).balance("acme")
+    await bank.redis.command("HINCRBY", key, field, 7)
+    report = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
+    assert [(found.what, found.drift_microcredits) for found in report.differences] == [
+        (f"balance of acme: {field}", 7)
+    ]
+
+
+async def test_usage_that_never_reached_the_ledger_is_found(bank: Bank) -> None:
+    await bank.use(30)
+    await bank.postgres.execute("DELETE FROM ledger_pending")
+    report = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
+    (found,) = report.differences
+    assert (found.what, found.expected_microcredits, found.found_microcredits) == ("ledger acme usage", 30, 0)
