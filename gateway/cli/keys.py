@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, NotFound
 from gateway.identity.issuing import KeyIssuer, NewKey
 from gateway.identity.keys import file_keys
 from gateway.identity.postgres_keys import KeyTable
@@ -90,16 +91,24 @@ async def _create(options: argparse.Namespace) -> int:
     )
     async with open_stores(options.config) as stores:
         issued = await _issuer(stores).create(new, actor=actor())
+        known = await _known(stores, options.org)
     print(f"{issued.listed.record.key_id}: keep this key, it is not shown again", file=sys.stderr)
-    limits = stores.settings.limits
-    if all(org.id != options.org for org in load_limits(limits).orgs):
+    if not known:
         print(
-            f"warning: {limits} has no organisation {options.org!r}; what this key spends is bounded only by "
-            "limits set with `tollgate limits set`",
+            f"warning: there is no organisation {options.org!r}, neither in {stores.settings.limits} nor made with "
+            "`tollgate orgs create`; what this key spends is bounded only by limits set with `tollgate limits set`",
             file=sys.stderr,
         )
     print(issued.key)
     return 0
+
+
+async def _known(stores: Stores, org: str) -> bool:
+    try:
+        await registry_of(stores).orgs.get(org)
+    except NotFound:
+        return False
+    return True
 
 
 async def _list(options: argparse.Namespace) -> int:
