@@ -24,6 +24,7 @@ CREATE TABLE ledger_transactions (
 );
 
 CREATE INDEX ledger_transactions_by_org ON ledger_transactions (org_id, id);
+CREATE INDEX ledger_transactions_by_kind ON ledger_transactions (org_id, kind, id);
 CREATE INDEX ledger_transactions_by_time ON ledger_transactions (org_id, occurred_at);
 CREATE INDEX ledger_transactions_by_ref ON ledger_transactions (org_id, ref) WHERE ref IS NOT NULL;
 
