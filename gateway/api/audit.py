@@ -89,7 +89,7 @@ def audit_operations(log: AuditLog) -> list[AnyOperation]:
             method="GET",
             path="/api/audit",
             name="search_audit",
-            tag="audit",
+            tag="Audit",
             summary="Who did what, newest first",
             description="The admin token may leave out `org`: then it sees everything, also what belongs to none.",
             action=Action.SEE_AUDIT,

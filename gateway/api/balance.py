@@ -127,7 +127,7 @@ def balance_operations(
             method="GET",
             path="/api/credits/balance",
             name="get_balance",
-            tag="credits",
+            tag="Credits",
             summary="Credits left, held and used, how fast they go, and the limits that are nearest",
             action=Action.SEE_BALANCE,
             handler=_Handler(balances, backlog, book, rules).balance,

@@ -68,7 +68,7 @@ def live_operations(hub: LiveHub, principals: Principals) -> list[AnyOperation]:
             method="GET",
             path="/api/credits/live",
             name="listen",
-            tag="credits",
+            tag="Credits",
             summary="Follow usage, totals, calls in flight and alerts as they happen",
             action=Action.SEE_USAGE,
             handler=live,

@@ -74,7 +74,7 @@ def me_operations(orgs: Orgs, people: People) -> list[AnyOperation]:
             method="GET",
             path="/api/me",
             name="get_me",
-            tag="people",
+            tag="People",
             summary="Who you are, and what you may do",
             action=Action.SEE_ME,
             handler=me,

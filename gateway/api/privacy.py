@@ -75,7 +75,7 @@ def privacy_operations(people: People, export: SubjectExport, erasures: Erasures
             method="GET",
             path="/api/people/{id}/export",
             name="export_person",
-            tag="people",
+            tag="People",
             summary="Everything that is kept of somebody, as JSON",
             action=Action.EXPORT_PEOPLE,
             handler=handlers.export,
@@ -87,7 +87,7 @@ def privacy_operations(people: People, export: SubjectExport, erasures: Erasures
             method="POST",
             path="/api/people/{id}/erase",
             name="erase_person",
-            tag="people",
+            tag="People",
             summary="Erase somebody; sums stay as they are",
             description="Profile, roles and keys go at once; usage moves to a random id. It cannot be undone. Again "
             "answers how far it has come. The last owner, and who is declared in limits.yaml, cannot be erased (409).",

@@ -250,30 +250,30 @@ def _endpoints(handlers: _Handlers) -> list[AnyOperation]:
     see, change = Action.SEE_WEBHOOKS, Action.SET_WEBHOOKS
     return [
         Operation(
-            method="GET", path="/api/webhooks", name="list_webhooks", tag="webhooks", action=see,
+            method="GET", path="/api/webhooks", name="list_webhooks", tag="Webhooks", action=see,
             summary="Endpoints that are told of alerts", handler=handlers.list, params=PageParams,
             reply=EndpointPage,
         ),
         Operation(
-            method="POST", path="/api/webhooks", name="add_webhook", tag="webhooks", action=change,
+            method="POST", path="/api/webhooks", name="add_webhook", tag="Webhooks", action=change,
             summary="Have an endpoint told of alerts", handler=handlers.add, params=OrgParams,
             body=EndpointBody, reply=NewEndpoint, status=201, errors=(409, 501),
             description="Messages are made and signed by Standard Webhooks (https://www.standardwebhooks.com).",
             example={"url": "https://example.com/hooks/tollgate", "kinds": ["budget_threshold"]},
         ),
         Operation(
-            method="GET", path="/api/webhooks/{id}", name="get_webhook", tag="webhooks", action=see,
+            method="GET", path="/api/webhooks/{id}", name="get_webhook", tag="Webhooks", action=see,
             summary="One endpoint", handler=handlers.get, params=EndpointParams, reply=EndpointView,
             errors=(404,),
         ),
         Operation(
-            method="PATCH", path="/api/webhooks/{id}", name="change_webhook", tag="webhooks", action=change,
+            method="PATCH", path="/api/webhooks/{id}", name="change_webhook", tag="Webhooks", action=change,
             summary="Change an endpoint, or take it in or out of use", handler=handlers.change,
             params=EndpointParams, body=EndpointChange, reply=EndpointView, errors=(404,),
             example={"active": True},
         ),
         Operation(
-            method="DELETE", path="/api/webhooks/{id}", name="remove_webhook", tag="webhooks", action=change,
+            method="DELETE", path="/api/webhooks/{id}", name="remove_webhook", tag="Webhooks", action=change,
             summary="Remove an endpoint; what waits for it is dropped", handler=handlers.remove,
             params=EndpointParams, errors=(404,),
         ),
@@ -284,12 +284,12 @@ def _secrets_and_tests(handlers: _Handlers) -> list[AnyOperation]:
     change = Action.SET_WEBHOOKS
     return [
         Operation(
-            method="POST", path="/api/webhooks/{id}/rotate", name="rotate_webhook_secret", tag="webhooks",
+            method="POST", path="/api/webhooks/{id}/rotate", name="rotate_webhook_secret", tag="Webhooks",
             summary="A new secret; the former one signs for another day", action=change,
             handler=handlers.rotate, params=EndpointParams, reply=NewSecret, errors=(404, 409, 501),
         ),
         Operation(
-            method="POST", path="/api/webhooks/{id}/test", name="test_webhook", tag="webhooks", action=change,
+            method="POST", path="/api/webhooks/{id}/test", name="test_webhook", tag="Webhooks", action=change,
             summary="Send a test message", handler=handlers.ping, params=EndpointParams, reply=Queued,
             status=202, errors=(404, 409),
         ),
@@ -301,17 +301,17 @@ def _messages(handlers: _Handlers) -> list[AnyOperation]:
     return [
         Operation(
             method="GET", path="/api/webhooks/{id}/deliveries", name="list_webhook_deliveries",
-            tag="webhooks", action=see, summary="What was sent to an endpoint, the newest first",
+            tag="Webhooks", action=see, summary="What was sent to an endpoint, the newest first",
             handler=handlers.deliveries, params=DeliveriesParams, reply=DeliveryPage, errors=(404,),
         ),
         Operation(
             method="GET", path="/api/webhooks/{id}/deliveries/{delivery_id}/attempts",
-            name="list_webhook_attempts", tag="webhooks", action=see,
+            name="list_webhook_attempts", tag="Webhooks", action=see,
             summary="Every attempt to deliver a message", handler=handlers.attempts, params=DeliveryParams,
             reply=AttemptList, errors=(404,),
         ),
         Operation(
-            method="POST", path="/api/webhooks/{id}/replay", name="replay_webhook", tag="webhooks",
+            method="POST", path="/api/webhooks/{id}/replay", name="replay_webhook", tag="Webhooks",
             action=change, summary="Send messages again, one or those of a time", handler=handlers.replay,
             params=EndpointParams, body=ReplayBody, reply=Queued, status=202, errors=(404,),
             description="Under the same message ids, the oldest first, at most 1,000 at once.",

@@ -45,9 +45,11 @@ orgs:
         limits: [{{window: day, credits: 5000, grace: {{percent: 5, minutes: 60}}}}]
         users:
           - id: ada
+            role: owner                  # of the organisation; others: billing, auditor, lead (of this team), member
             limits: [{{window: week, credits: 2000}}]
             keys:
-              - {{id: ada-laptop, sha256: "{digest}"}}
+              # `access: role`: with this key the API lets ada do what an owner may; without, what any member may.
+              - {{id: ada-laptop, access: role, sha256: "{digest}"}}
 """
 
 PRICING = """\
@@ -114,6 +116,11 @@ Try it:
 
   curl {base}/v1/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
     -d '{{"model": "gpt-4o-mini", "messages": [{{"role": "user", "content": "Hello"}}]}}' -i
+
+What did it cost? The API is described at {base}/api/openapi.json and in docs/api.md:
+
+  curl {base}/api/credits/balance -H "Authorization: Bearer {key}"
+  curl -N {base}/api/credits/live -H "Authorization: Bearer {key}"
 
 Ctrl-C stops everything; data stays in {files.config.parent}.
 """

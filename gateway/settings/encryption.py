@@ -23,7 +23,7 @@ _HEX = re.compile(r"[0-9a-fA-F]{64}")
 class EncryptionSettings(Section):
     """``encryption:`` of tollgate.yaml. Without it nothing personal can be stored; the gateway runs all the same."""
 
-    keys: dict[str, SecretStr] = {}
+    keys: dict[str, SecretStr] = Field(default_factory=dict)
     """By key id: 32 bytes each, as 64 hexadecimal digits or in base64."""
     active: Annotated[str | None, Field(validate_default=True)] = None
     """Which of ``keys`` encrypts from now on."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator
 
 from gateway.settings.document import read_document
 from gateway.settings.problems import Problems, violations
@@ -83,7 +83,21 @@ def _instant(value: datetime) -> datetime:
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+:-]{0,127}$")]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 WeekStart = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-Microcredits = Annotated[int, BeforeValidator(parse_microcredits)]
+Microcredits = Annotated[
+    int,
+    BeforeValidator(parse_microcredits),
+    WithJsonSchema(
+        {
+            "description": "Credits, with up to six decimals; as text where a number would not be exact.",
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": MICROCREDITS_MAX // _MICRO},
+                {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,6})?$"},
+            ],
+            "examples": ["12.5"],
+        },
+        mode="validation",
+    ),
+]
 OperationName = Literal["chat", "image", "audio", "embedding", "batch", "other"]
 ModelPattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
 
