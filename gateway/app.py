@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 from aiohttp import web
 
@@ -31,7 +32,7 @@ from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.reconcile import Report, reconcile
 from gateway.ledger.reconcile_balances import reconcile_balances
 from gateway.ledger.redis_stream import StreamKeys, UsageStream
-from gateway.ledger.watchman import Watchman
+from gateway.ledger.watchman import RECENT, Watchman
 from gateway.ledger.writer import UsageWriter, WriterHooks
 from gateway.live.service import Live
 from gateway.metering.encodings import Encodings
@@ -206,7 +207,8 @@ class Gateway:
 
     async def _reconcile(self) -> Report:
         ledger = PostgresLedger(self.postgres)
-        report = await reconcile(self._books.counters, self._books.open_holds, self._streams(), ledger)
+        since = datetime.now(UTC) - RECENT
+        report = await reconcile(self._books.counters, self._books.open_holds, self._streams(), ledger, since)
         return await reconcile_balances(report, self.holds.balances, ledger)
 
     def _streams(self) -> list[UsageStream]:

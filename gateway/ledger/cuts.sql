@@ -1,6 +1,11 @@
 -- Days, hours and conversations against what they are made from, and how they are cut anew.
 
+-- name: tune
+-- All sums are grouped and joined: in memory where they fit, and by plans for the span that is asked about.
+SELECT set_config('work_mem', '128MB', true), set_config('plan_cache_mode', 'force_custom_plan', true)
+
 -- name: day_differences
+-- $1: only days and hours that began wholly after this; NULL: all.
 WITH expected AS (
     SELECT r.org_id, (r.quarter_start AT TIME ZONE coalesce(c.time_zone, 'UTC'))::date AS day, r.team_id, r.user_id,
            r.key_id, r.provider, r.model, r.operation, sum(r.requests) AS requests, sum(r.errors) AS errors,
@@ -9,11 +14,18 @@ WITH expected AS (
            sum(r.output_tokens) AS output_tokens, sum(r.reasoning_tokens) AS reasoning_tokens,
            sum(r.cost_usd) AS cost_usd, sum(r.credits_microcredits) AS microcredits
     FROM usage_rollups r LEFT JOIN org_calendars c USING (org_id)
+    WHERE $1::timestamptz IS NULL OR r.quarter_start >= $1::timestamptz
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 )
 SELECT org_id, 'day ' || day AS cut, key_id, model, coalesce(e.microcredits, 0)::bigint AS of_rollups,
        coalesce(d.credits_microcredits, 0) AS of_cut
-FROM expected e FULL JOIN usage_days d USING (org_id, day, team_id, user_id, key_id, provider, model, operation)
+FROM (
+    -- A zone is at most 14 hours ahead of UTC and 12 behind it.
+    SELECT * FROM expected WHERE $1::timestamptz IS NULL OR day > ($1::timestamptz AT TIME ZONE 'UTC')::date + 1
+) e
+FULL JOIN (
+    SELECT * FROM usage_days WHERE $1::timestamptz IS NULL OR day > ($1::timestamptz AT TIME ZONE 'UTC')::date + 1
+) d USING (org_id, day, team_id, user_id, key_id, provider, model, operation)
 WHERE (e.requests, e.errors, e.estimated, e.unpriced, e.input_tokens, e.cached_input_tokens, e.cache_write_tokens,
        e.output_tokens, e.reasoning_tokens, e.cost_usd, e.microcredits)
     IS DISTINCT FROM
@@ -31,11 +43,17 @@ WITH expected AS (
            sum(r.output_tokens) AS output_tokens, sum(r.reasoning_tokens) AS reasoning_tokens,
            sum(r.cost_usd) AS cost_usd, sum(r.credits_microcredits) AS microcredits
     FROM usage_rollups r LEFT JOIN org_calendars c USING (org_id)
+    WHERE $1::timestamptz IS NULL OR r.quarter_start >= $1::timestamptz
     GROUP BY 1, 2, 3, 4, 5
 )
 SELECT org_id, 'hour ' || to_char(hour_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS cut, provider AS key_id,
        model, coalesce(e.microcredits, 0)::bigint AS of_rollups, coalesce(h.credits_microcredits, 0) AS of_cut
-FROM expected e FULL JOIN usage_hours h USING (org_id, hour_start, provider, model, operation)
+FROM (
+    SELECT * FROM expected WHERE $1::timestamptz IS NULL OR hour_start >= $1::timestamptz + interval '1 hour'
+) e
+FULL JOIN (
+    SELECT * FROM usage_hours WHERE $1::timestamptz IS NULL OR hour_start >= $1::timestamptz + interval '1 hour'
+) h USING (org_id, hour_start, provider, model, operation)
 WHERE (e.requests, e.errors, e.estimated, e.unpriced, e.input_tokens, e.cached_input_tokens, e.cache_write_tokens,
        e.output_tokens, e.reasoning_tokens, e.cost_usd, e.microcredits)
     IS DISTINCT FROM
@@ -48,6 +66,7 @@ LIMIT 1000
 SELECT DISTINCT e.org_id, e.conversation_id
 FROM usage_events e
 WHERE e.conversation_id IS NOT NULL
+  AND ($1::timestamptz IS NULL OR e.started_at >= $1::timestamptz)
   AND NOT EXISTS (
       SELECT FROM conversations c WHERE c.org_id = e.org_id AND c.conversation_id = e.conversation_id
   )

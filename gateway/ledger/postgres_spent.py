@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from gateway.budgets.balances import BalanceBooks, BalanceQuery
 from gateway.budgets.ports import Spent, SpentQuery
-from gateway.ledger.row import instant
+from gateway.ledger.row import EPOCH, instant
 from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
@@ -15,6 +16,10 @@ _SQL = Queries.load("gateway.ledger", "usage.sql")
 _CUTS = Queries.load("gateway.ledger", "cuts.sql")
 _BALANCES = Queries.load("gateway.ledger", "balances.sql")
 _QUERIES_AT_ONCE = 1000
+_COMPARISONS = ("day_differences", "hour_differences", "nameless_conversations")
+QUARTER = timedelta(minutes=15)
+COMPARISON_TIMEOUT_S = 3600.0
+"""Comparing all sums of ten million requests takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +80,23 @@ class PostgresLedger:
         """Where the credit ledger is not what it is made of: rows of what, expected and found."""
         return await self._postgres.fetch(_BALANCES["differences"])
 
-    async def books(self, queries: Sequence[SpentQuery], unread: Sequence[str]) -> Books:
-        """Answers to all ``queries`` (whose own ``unread`` is ignored), and whether the rollups hold."""
+    async def books(
+        self, queries: Sequence[SpentQuery], unread: Sequence[str], since: datetime | None = None
+    ) -> Books:
+        """Answers to all ``queries`` (whose own ``unread`` is ignored), and whether the sums of usage hold: all of
+        them, or those of ``since`` and later."""
+        quarter = None if since is None else since - (since - EPOCH) % QUARTER
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
             spent: list[int] = []
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
                 spent += await _spent(session, queries[start : start + _QUERIES_AT_ONCE])
             recorded = await _recorded(session, unread)
-            differences = await session.fetch(_SQL["rollup_differences"])
-            cuts = await session.fetch(_CUTS["day_differences"]) + await session.fetch(
-                _CUTS["hour_differences"]
-            )
-            nameless = await session.fetch(_CUTS["nameless_conversations"])
-        return Books(tuple(spent), recorded, tuple(differences), tuple(cuts), tuple(nameless))
+            await session.fetch(_CUTS["tune"])
+            differences, days, hours, nameless = [
+                await session.fetch(statement, quarter, timeout_s=COMPARISON_TIMEOUT_S)
+                for statement in (_SQL["rollup_differences"], *(_CUTS[name] for name in _COMPARISONS))
+            ]
+        return Books(tuple(spent), recorded, tuple(differences), (*days, *hours), tuple(nameless))
 
 
 async def _spent(session: Session, queries: Sequence[SpentQuery]) -> list[int]:

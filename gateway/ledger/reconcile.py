@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from gateway.budgets.model import Scope
@@ -29,7 +30,9 @@ class Stream(Protocol):
 class Ledger(Protocol):
     """See `gateway.ledger.postgres_spent.PostgresLedger`."""
 
-    async def books(self, queries: Sequence[SpentQuery], unread: Sequence[str]) -> Books: ...
+    async def books(
+        self, queries: Sequence[SpentQuery], unread: Sequence[str], since: datetime | None = None
+    ) -> Books: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +97,20 @@ async def reconcile(
     holds: Callable[[], AsyncIterator[OpenHold]],
     streams: Iterable[Stream],
     ledger: Ledger,
+    since: datetime | None = None,
 ) -> Report:
-    """Compare everything. The order of the three reads is what makes the comparison exact.
+    """Compare everything; sums of usage only of ``since`` and later, if given.
+
+    The order of the three reads is what makes the comparison exact.
 
     Raises `gateway.errors.StoreUnavailable` when Redis or Postgres does not answer.
     """
     readings = [reading async for reading in counters()]
     entries = [entry for stream in streams async for entry in stream.everything()]
     rows, unreadable = _rows(entries)
-    books = await ledger.books([_query(reading) for reading in readings], [row.request_id for row in rows])
+    books = await ledger.books(
+        [_query(reading) for reading in readings], [row.request_id for row in rows], since
+    )
     report = compare(readings, rows, books, unreadable)
     held = [
         Difference(f"held in {_name(reading)}", expected, reading.held)

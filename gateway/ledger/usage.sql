@@ -206,9 +206,11 @@ SELECT DISTINCT request_id FROM usage_events WHERE request_id = ANY ($1::text[])
 
 -- name: rollup_differences
 -- Rollups outlive events, so the comparison begins with the oldest month that still has any, and for an org that keeps
--- its events for some months only where those begin.
+-- its events for some months only where those begin. $1: from this quarter of an hour on; NULL: from the beginning.
 WITH since AS (
-    SELECT date_trunc('month', min(started_at) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS at FROM usage_events
+    SELECT greatest($1::timestamptz, date_trunc('month', min(started_at) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') AS at
+    FROM usage_events
+    WHERE $1::timestamptz IS NULL OR started_at >= $1::timestamptz
 ),
 by_event AS (
     SELECT org_id, date_bin('15 minutes', started_at, 'epoch') AS quarter_start, coalesce(team_id, '') AS team_id,
@@ -220,7 +222,7 @@ by_event AS (
            sum(cached_input_tokens) AS cached_input_tokens, sum(cache_write_tokens) AS cache_write_tokens,
            sum(output_tokens) AS output_tokens, sum(reasoning_tokens) AS reasoning_tokens
     FROM usage_events LEFT JOIN usage_kept_since k USING (org_id)
-    WHERE k.at IS NULL OR started_at >= k.at
+    WHERE (k.at IS NULL OR started_at >= k.at) AND ($1::timestamptz IS NULL OR started_at >= $1::timestamptz)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 )
 SELECT coalesce(e.org_id, r.org_id) AS org_id,
@@ -235,6 +237,7 @@ FROM by_event e
 FULL JOIN (
     SELECT r.* FROM usage_rollups r CROSS JOIN since LEFT JOIN usage_kept_since k ON k.org_id = r.org_id
     WHERE r.quarter_start >= greatest(since.at, k.at)
+      AND ($1::timestamptz IS NULL OR r.quarter_start >= $1::timestamptz)
 ) r
     ON (e.org_id, e.quarter_start, e.team_id, e.user_id, e.key_id, e.provider, e.model, e.operation)
      = (r.org_id, r.quarter_start, r.team_id, r.user_id, r.key_id, r.provider, r.model, r.operation)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from gateway.errors import StoreUnavailable
 from gateway.ledger.reconcile import Report
@@ -16,6 +17,8 @@ from gateway.stores.redis import RedisCalls
 log = logging.getLogger("tollgate.ledger")
 
 EVERY_S = 300.0
+RECENT = timedelta(days=3)
+"""How far back a round compares sums of usage; `tollgate reconcile` compares all, which takes minutes for a year."""
 _TURN = "tg:reconcile:turn"
 
 

@@ -2,21 +2,26 @@
 
 -- name: consumed
 -- By what makes prices linear: model, tier, and the band of context that the whole input falls into ($4: where bands
--- begin). $5 to $8 reach. Reaped and failed calls used nothing that is known.
+-- begin). $5 to $8 reach. Reaped and failed calls used nothing that is known. Most calls used text alone, whose units
+-- follow from their counts of tokens; the units of others are taken apart one by one.
 WITH wanted AS MATERIALIZED (
     SELECT provider, model, operation, coalesce(tier, '') AS tier, streamed,
-           status IN ('client_gone', 'cut') AS abandoned, width_bucket(input_tokens, $4::bigint[]) AS band, buckets,
+           status IN ('client_gone', 'cut') AS abandoned, width_bucket(input_tokens, $4::bigint[]) AS band,
+           input_tokens - cached_input_tokens - cache_write_tokens AS plain_input, cached_input_tokens,
+           cache_write_tokens, output_tokens - reasoning_tokens AS plain_output, reasoning_tokens,
+           CASE WHEN buckets - ARRAY ['input', 'cache_read', 'cache_write', 'output', 'reasoning'] <> '{}'
+                THEN buckets END AS other_buckets,
            credits_microcredits, held_microcredits
     FROM usage_events
     WHERE org_id = $1 AND started_at >= $2 AND started_at < $3 AND usage_source IN ('provider', 'counted')
       AND ($5::boolean OR team_id = ANY ($6::text[]) OR user_id = ANY ($7::text[]) OR key_id = ANY ($8::text[]))
 ),
-units AS (
-    SELECT provider, model, operation, tier, streamed, abandoned, band,
-           jsonb_object_agg(bucket, units) AS buckets
+others AS (
+    SELECT provider, model, operation, tier, streamed, abandoned, band, jsonb_object_agg(bucket, units) AS buckets
     FROM (
         SELECT provider, model, operation, tier, streamed, abandoned, band, bucket, sum(count::bigint)::bigint AS units
-        FROM wanted CROSS JOIN LATERAL jsonb_each_text(buckets) AS b (bucket, count)
+        FROM wanted CROSS JOIN LATERAL jsonb_each_text(other_buckets) AS b (bucket, count)
+        WHERE other_buckets IS NOT NULL
         GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     ) each_unit
     GROUP BY 1, 2, 3, 4, 5, 6, 7
@@ -24,12 +29,17 @@ units AS (
 calls AS (
     SELECT provider, model, operation, tier, streamed, abandoned, band, count(*) AS requests,
            sum(credits_microcredits)::bigint AS credits_microcredits,
-           sum(greatest(0, held_microcredits - credits_microcredits))::bigint AS surplus_microcredits
+           sum(greatest(0, held_microcredits - credits_microcredits))::bigint AS surplus_microcredits,
+           coalesce(sum(plain_input) FILTER (WHERE other_buckets IS NULL), 0)::bigint AS input,
+           coalesce(sum(cached_input_tokens) FILTER (WHERE other_buckets IS NULL), 0)::bigint AS cache_read,
+           coalesce(sum(cache_write_tokens) FILTER (WHERE other_buckets IS NULL), 0)::bigint AS cache_write,
+           coalesce(sum(plain_output) FILTER (WHERE other_buckets IS NULL), 0)::bigint AS output,
+           coalesce(sum(reasoning_tokens) FILTER (WHERE other_buckets IS NULL), 0)::bigint AS reasoning
     FROM wanted
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 )
-SELECT calls.*, coalesce(units.buckets, '{}') AS buckets
-FROM calls LEFT JOIN units USING (provider, model, operation, tier, streamed, abandoned, band)
+SELECT calls.*, coalesce(others.buckets, '{}') AS buckets
+FROM calls LEFT JOIN others USING (provider, model, operation, tier, streamed, abandoned, band)
 ORDER BY credits_microcredits DESC
 
 -- name: repeated

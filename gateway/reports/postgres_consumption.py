@@ -10,9 +10,10 @@ from gateway.identity.roles import Reach
 from gateway.reports.consumption import Consumption, RepeatedInput
 from gateway.reports.period import Period
 from gateway.reports.postgres_usage_reading import reach_arguments
-from gateway.stores.postgres import Session
+from gateway.stores.postgres import Row, Session
 from gateway.stores.sql import Queries
 
+_TEXT = ("input", "cache_read", "cache_write", "output", "reasoning")
 _SQL = Queries.load("gateway.reports", "consumption.sql")
 
 
@@ -35,10 +36,18 @@ async def consumed(
             requests=row["requests"],
             credits_microcredits=row["credits_microcredits"],
             surplus_microcredits=row["surplus_microcredits"],
-            units=orjson.loads(row["buckets"]),
+            units=_units(row),
         )
         for row in rows
     ]
+
+
+def _units(row: Row) -> dict[str, int]:
+    """Those of calls that used text alone, and those of the others."""
+    units: dict[str, int] = {name: row[name] for name in _TEXT if row[name]}
+    for name, count in orjson.loads(row["buckets"]).items():
+        units[name] = units.get(name, 0) + count
+    return units
 
 
 async def repeated(session: Session, org: str, reach: Reach, period: Period) -> list[RepeatedInput]:

@@ -83,9 +83,10 @@ class Session:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    async def fetch(self, sql: str, *args: object) -> list[Row]:
+    async def fetch(self, sql: str, *args: object, timeout_s: float | None = None) -> list[Row]:
+        """``timeout_s`` instead of the pool's."""
         with _mapped():
-            rows: list[Row] = await self._connection.fetch(sql, *args)
+            rows: list[Row] = await self._connection.fetch(sql, *args, timeout=timeout_s)
             return rows
 
     async def fetch_one(self, sql: str, *args: object) -> Row | None:

@@ -176,6 +176,30 @@ async def test_days_and_hours_that_are_not_their_sums_are_found_and_rebuilt(
     assert await drift(postgres) == (0, ())
 
 
+async def test_what_is_recent_can_be_compared_alone(postgres: Postgres) -> None:
+    await zone(postgres, "Asia/Kolkata")
+    await UsageTable(postgres).write(
+        [row("old", "2024-01-10T12:00:00", 5), row("new", "2024-01-31T12:00:00", 5)]
+    )
+    ledger = PostgresLedger(postgres)
+    since = datetime(2024, 1, 28, 11, 59, tzinfo=UTC)
+
+    async def recent_drift() -> int:
+        return compare([], [], await ledger.books([], [], since), 0).drift_microcredits
+
+    assert await recent_drift() == 0
+    for table, column in (
+        ("usage_days", "day"),
+        ("usage_hours", "hour_start"),
+        ("usage_rollups", "quarter_start"),
+    ):
+        for edge, found in (("<", 0), (">", 2)):
+            change = f"WHERE {column} {edge} '2024-01-20'"
+            await postgres.execute(f"UPDATE {table} SET credits_microcredits = 7 {change}")
+            assert (await recent_drift() > 0) is (found > 0), (table, edge)
+            await postgres.execute(f"UPDATE {table} SET credits_microcredits = 5 {change}")
+
+
 async def test_a_conversation_that_is_not_listed_is_found(postgres: Postgres) -> None:
     await UsageTable(postgres).write([row("a", "2024-01-31T12:00:00")])
     listed = await postgres.fetch("SELECT org_id, conversation_id, user_id FROM conversations")
