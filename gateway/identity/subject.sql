@@ -10,7 +10,7 @@ FROM api_keys WHERE org_id = $1 AND user_id = $2 ORDER BY created_at, key_id
 
 -- name: limits
 SELECT (to_jsonb(l) - 'org_id')::text AS item
-FROM managed_limits l WHERE org_id = $1 AND scope = 'user' AND scope_id = $2
+FROM managed_limits l WHERE org_id = $1 AND scope IN ('user', 'user end users') AND scope_id = $2
 ORDER BY limit_window, operation, model
 
 -- name: conversations

@@ -29,6 +29,21 @@ SUMS = (
     "(SELECT sum(requests) FROM usage_rollups), ' ', (SELECT sum(cost_usd) FROM usage_days))"
 )
 
+ERASED = {
+    *("alert_reads.reader", "alert_subscriptions.user_id", "alerts.user_id", "deliveries.target"),
+    *("alert_addresses.created_by", "alert_settings.changed_by", "webhook_endpoints.created_by"),
+    *("api_answers.caller", "api_keys.created_by", "api_keys.user_id", "conversations.user_id"),
+    *("managed_limits.changed_by", "memberships.granted_by", "memberships.user_id", "people.user_id"),
+    *("top_ups.changed_by", "top_ups.requested_by", "top_ups.requested_by_user"),
+    *("usage_days.user_id", "usage_events.user_id", "usage_rollups.user_id", "erasures.user_id"),
+}
+STAYS = {
+    # Append-only, and kept by law.
+    *("audit_log.actor", "credit_grants.granted_by", "ledger_transactions.actor", "erasures.requested_by"),
+    # What clients said of others.
+    *("usage_events.end_user", "usage_events.end_user_trusted"),
+}
+
 
 @pytest.fixture
 async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Office]:
@@ -183,3 +198,17 @@ async def test_asked_twice_at_once_it_is_one_erasure(place: Office) -> None:
     both = await asyncio.gather(*(request("acme", "ada", by=ROOT, now=NOW) for _ in range(4)))
     assert len({erasure.erasure_id for erasure in both}) == 1
     assert [line for line in await place.audited() if "erase" in line] == ["person.erase person:acme/ada"]
+
+
+async def test_every_column_that_may_name_a_user_is_known_to_erasure_or_said_to_stay(place: Office) -> None:
+    """A table that is added has to be thought of: here, in erasure.sql and in subject.sql."""
+    found = await place.postgres.fetch(
+        "SELECT c.table_name || '.' || c.column_name AS name FROM information_schema.columns c "
+        "JOIN information_schema.tables t USING (table_schema, table_name) "
+        "WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE' AND c.table_name !~ '_[0-9]{4}_[0-9]{2}$' "
+        "AND (c.column_name LIKE '%user%' OR c.column_name LIKE '%actor%' OR c.column_name LIKE '%\\_by' "
+        "OR c.column_name IN ('reader', 'target', 'caller')) ORDER BY 1"
+    )
+    names = {row["name"] for row in found}
+    assert sorted(names - ERASED - STAYS) == []
+    assert sorted((ERASED | STAYS) - names) == []
