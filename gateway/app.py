@@ -227,14 +227,10 @@ class Gateway:
             metrics.batch_rows.observe(entries)
             metrics.rows_written.inc(new_rows)
 
-        def failure(partition: int, error: Exception) -> None:
-            log.warning("usage not written yet", extra={"partition": partition, "reason": str(error)})
-
         return WriterHooks(
             batch=batch,
             lag=lambda _, entries: metrics.stream_lag.set(entries),
             dead_letters=lambda _, count: metrics.dead_letters.inc(count),
-            failure=failure,
         )
 
     def exposition(self) -> bytes:

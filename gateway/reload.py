@@ -106,7 +106,7 @@ class LiveConfig:
             loaded = self._load()
             await changed(loaded)
         except ConfigError as error:
-            self.problems = {"config": str(error)}
+            self.problems = {"config": "; ".join(error.message.splitlines())}
             log.error("changed configuration refused, the last good one stays", extra={"reason": str(error)})
             return
         except StoreUnavailable:

@@ -66,7 +66,8 @@ def violations(model: type[BaseModel], error: ValidationError) -> Iterator[tuple
         if kind == "extra_forbidden":
             reason = f"unknown key; {suggestion(path[-1], known_keys(model, loc[:-1]))}"
         else:
-            reason = _REASONS.get(kind) or problem["msg"].removeprefix("Value error, ")
+            said = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+            reason = _REASONS.get(kind) or said
         yield path, kind, reason
 
 

@@ -185,3 +185,23 @@ def test_a_postgres_that_is_stopped_in_good_order_loses_nothing_either(
     assert all(outcome.ok for outcome in load.seen)
     aside(fleet.quiet())
     assert_all_charged(fleet, load.seen, conversation)
+
+
+@pytest.mark.slow
+def test_a_gateway_starts_without_a_postgres_whose_schema_was_right_before(
+    fleet: Fleet, chaos_postgres: TestPostgres, conversation: str
+) -> None:
+    with Load(fleet, conversation) as before:
+        before.wait_for_more(200, 20)
+    chaos_postgres.stop()
+    for gateway in fleet.gateways:
+        gateway.stop()
+        gateway.serve()
+    with Load(fleet, conversation) as load:
+        load.wait_for_more(200, 20)
+        chaos_postgres.start()
+        load.wait_for_more(200, 20)
+    seen = [*before.seen, *load.seen]
+    assert all(outcome.ok for outcome in seen)
+    aside(fleet.quiet())
+    assert_all_charged(fleet, seen, conversation)

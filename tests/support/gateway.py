@@ -134,6 +134,10 @@ class GatewayProcess:
     def start(self) -> None:
         """Migrate, serve, and wait until `/health/ready` says yes."""
         self.command("migrate")
+        self.serve()
+
+    def serve(self) -> None:
+        """As `start`, of a database that is migrated, or down."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLLGATE_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -56,7 +56,7 @@ def test_everything_that_is_wrong_anywhere_is_told_in_one_run(
         "tollgate.yaml: providers.e.base_url: is required: add it",
         "tollgate.yaml: providers.f.default: providers.e is the default of groq already",
         "tollgate.yaml: admin_token: refused because it is a well-known word",
-        "tollgate.yaml: server.port: Input should be less than or equal to 65535",
+        "tollgate.yaml: server.port: must be less than or equal to 65535",
         "tollgate.yaml: server.workers: must be a whole number (it is TG_WORKERS)",
         "environment: TOLLGATE_REDIS__PARTITIONS: redis.partitions: must be a whole number",
         "environment: TOLLGATE_SERVER__PROT: server.prot: unknown key; did you mean 'port'?",
