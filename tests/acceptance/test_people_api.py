@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.gateway import ADMIN_TOKEN, GatewayPlan, GatewayProcess, digest
+from tests.support.gateway import ADMIN_TOKEN, TOLLGATE, GatewayPlan, GatewayProcess, digest
 from tests.support.people import VAULT_KEYS
 from tests.support.servers import TestPostgres, TestRedis
 from tests.support.simulator import SimulatorProcess
@@ -316,3 +318,42 @@ def test_the_audit_log_says_who_did_what_from_where(pair: Pair) -> None:
     places = [one["place"] for one in everything["items"] + nearer["items"]]
     assert places == sorted(places, reverse=True)
     assert {one["org"] for one in pair.ask("GET", "/api/audit?limit=200")["items"]} == {"acme"}
+
+
+async def test_the_commands_do_what_the_api_does_and_a_changed_entry_breaks_the_chain(pair: Pair) -> None:
+    run = pair.one.command
+    run("orgs", "create", "umbrella", "--name", "Umbrella", "--time-zone", "Asia/Tokyo")
+    run("teams", "create", "lab", "--org", "umbrella", "--model", "gpt-*")
+    run("people", "create", "una", "--org", "umbrella", "--name", "Una U", "--role", "lead", "--team", "lab")
+    assert "lead of lab" in run("people", "list", "--org", "umbrella")
+    assert "Una U" not in run("people", "list", "--org", "umbrella")
+    assert pair.ask("GET", "/api/people/una?org=umbrella", key=ADMIN_TOKEN)["name"] == "Una U"
+    exported = json.loads(run("people", "export", "una", "--org", "umbrella"))
+    assert exported["person"]["name"] == "Una U"
+    assert "sums are as they were" in run("people", "erase", "una", "--org", "umbrella")
+    assert "everything is under k1" in run("encryption", "rotate")
+    lines = [json.loads(line) for line in run("audit", "export", "--org", "umbrella").splitlines()]
+    assert [line["action"] for line in lines] == [
+        "org.create",
+        "team.create",
+        "person.create",
+        "person.erase",
+    ]
+    assert "the chain holds" in run("audit", "verify")
+    connection = await asyncpg.connect(pair.dsn)
+    try:
+        await connection.execute("ALTER TABLE audit_log DISABLE TRIGGER USER")
+        await connection.execute("UPDATE audit_log SET actor = 'nobody' WHERE place = $1", lines[0]["place"])
+    finally:
+        await connection.close()
+    broken = await asyncio.to_thread(
+        subprocess.run,
+        [str(TOLLGATE), "audit", "verify", "--config", str(pair.one.config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert broken.returncode == 1
+    assert f"row {lines[0]['place']} " in broken.stdout
+    assert "was changed after it was written" in broken.stdout
