@@ -78,7 +78,8 @@ class PostgresLedger:
 
     async def differences(self) -> list[Row]:
         """Where the credit ledger is not what it is made of: rows of what, expected and found."""
-        return await self._postgres.fetch(_BALANCES["differences"])
+        async with self._postgres.session() as session:
+            return await session.fetch(_BALANCES["differences"], timeout_s=COMPARISON_TIMEOUT_S)
 
     async def books(
         self, queries: Sequence[SpentQuery], unread: Sequence[str], since: datetime | None = None
