@@ -169,6 +169,49 @@ def test_usage_limits(staffed: GatewayProcess) -> None:
     assert {limit["source"] for limit in found} == {"api"}
 
 
+def image_key(gateway: GatewayProcess, credits: str) -> str:
+    """A key that may spend ``credits`` on images, which cost four each."""
+    made = ask(gateway, "POST", "/api/keys", key=key_of("owner"), body={"name": "painter"}).json()
+    limit = {
+        "scope": "key",
+        "scope_id": made["id"],
+        "window": "total",
+        "operation": "image",
+        "credits": credits,
+    }
+    assert ask(gateway, "PUT", "/api/limits", key=key_of("owner"), body=limit).status in (200, 201)
+    return str(made["key"])
+
+
+async def test_alerts_at_threshold_levels(staffed: GatewayProcess) -> None:
+    """A budget alert is in the live stream and in the inbox."""
+    key = image_key(staffed, "16")
+    async with listening(staffed.base, key_of("owner")) as live:
+        for _ in range(3):
+            reply = await asyncio.to_thread(
+                ask, staffed, "POST", "/v1/images/generations", key=key, body=IMAGE
+            )
+            assert reply.status == 200, reply.body
+        told = await live.until(lambda event: event.name == "alert")
+        assert told.data["kind"] == "budget_threshold"
+    inbox = get(staffed, "/api/alerts")["items"]
+    assert told.data["id"] in {alert["id"] for alert in inbox}
+
+
+async def test_warning_levels(staffed: GatewayProcess) -> None:
+    """75, 90 and 100 percent, each once."""
+    key = image_key(staffed, "40")
+    async with listening(staffed.base, key_of("owner")) as live:
+        for _ in range(10):
+            reply = await asyncio.to_thread(
+                ask, staffed, "POST", "/v1/images/generations", key=key, body=IMAGE
+            )
+            assert reply.status == 200, reply.body
+        await live.until(lambda event: event.name == "alert" and event.data["level"] == 100)
+        levels = [event.data["level"] for event in live.named("alert")]
+    assert levels == [75, 90, 100]
+
+
 def test_auto_stop(staffed: GatewayProcess) -> None:
     """A request that would break a limit is refused before it costs anything."""
     made = ask(staffed, "POST", "/api/keys", key=key_of("owner"), body={"name": "stopped"}).json()
@@ -245,6 +288,17 @@ def test_credit_tracking_schema(staffed: GatewayProcess, conversation: str) -> N
     assert line["input_tokens"] + line["output_tokens"] > 0
 
 
+def test_track_usage(staffed: GatewayProcess) -> None:
+    """The row, the counters and the balance's figures move together, by what the reply said."""
+    before = get(staffed, "/api/credits/balance", "billing")
+    reply = settled(staffed, "billing")
+    after = get(staffed, "/api/credits/balance", "billing")
+    moved = credits_of(after["used"]["today"]) - credits_of(before["used"]["today"])
+    assert moved >= charged(reply)
+    [row] = staffed.rows(request_id=reply.headers["x-tollgate-request-id"])
+    assert Decimal(row["credits_microcredits"]) / 1_000_000 == charged(reply)
+
+
 def test_cost_calculation() -> None:
     """chatMessage(tokens), imageGeneration(quality, size), batchOperation(items)."""
     for name in ("chat_message", "image_generation", "batch_operation"):
@@ -309,6 +363,14 @@ def test_cost_comparison(staffed: GatewayProcess) -> None:
     [row] = [item for item in items if item["model"] == MODEL]
     assert credits_of(row["in_batches"]) < credits_of(row["charged"])
     assert row["alternatives"]
+
+
+def test_bulk_discount_tracking(staffed: GatewayProcess) -> None:
+    """What batches would have saved, and what caches did."""
+    settled(staffed)
+    [row] = [row for row in get(staffed, "/api/credits/compare")["items"] if row["model"] == MODEL]
+    assert 0 < credits_of(row["in_batches"]) < credits_of(row["charged"])
+    assert credits_of(row["saved_by_cache"]) >= 0
 
 
 def test_api_endpoints(staffed: GatewayProcess) -> None:
