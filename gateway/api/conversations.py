@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -90,6 +91,31 @@ def conversation_operations(desk: ReportDesk) -> list[AnyOperation]:
             raise NotFound("There is no such conversation.")
         return await _reply(found, desk.veil(org, call.principal.may(Action.SEE_PEOPLE)))
 
+    return _described(page, one, name)
+
+
+async def _reply(conversation: Conversation, veil: Veil) -> ConversationReply:
+    shown = await veil.conversation(conversation)
+    return ConversationReply(
+        id=shown.id,
+        title=shown.title,
+        team=shown.team,
+        user=shown.user,
+        key=shown.key,
+        first_at=shown.first_at,
+        last_at=shown.last_at,
+        requests=shown.requests,
+        input_tokens=shown.input_tokens,
+        output_tokens=shown.output_tokens,
+        cost=Amount.of(shown.credits_microcredits),
+    )
+
+
+def _described(
+    page: Callable[[Call[PageParams, NoBody]], Awaitable[ConversationsReply]],
+    one: Callable[[Call[ConversationParams, NoBody]], Awaitable[ConversationReply]],
+    name: Callable[[Call[ConversationParams, Title]], Awaitable[ConversationReply]],
+) -> list[AnyOperation]:
     return [
         Operation(
             method="GET",
@@ -130,20 +156,3 @@ def conversation_operations(desk: ReportDesk) -> list[AnyOperation]:
             example={"title": "Quarterly figures"},
         ),
     ]
-
-
-async def _reply(conversation: Conversation, veil: Veil) -> ConversationReply:
-    shown = await veil.conversation(conversation)
-    return ConversationReply(
-        id=shown.id,
-        title=shown.title,
-        team=shown.team,
-        user=shown.user,
-        key=shown.key,
-        first_at=shown.first_at,
-        last_at=shown.last_at,
-        requests=shown.requests,
-        input_tokens=shown.input_tokens,
-        output_tokens=shown.output_tokens,
-        cost=Amount.of(shown.credits_microcredits),
-    )
