@@ -320,6 +320,8 @@ def test_the_audit_log_says_who_did_what_from_where(pair: Pair) -> None:
     assert {one["org"] for one in pair.ask("GET", "/api/audit?limit=200")["items"]} == {"acme"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_the_commands_do_what_the_api_does_and_a_changed_entry_breaks_the_chain(pair: Pair) -> None:
     run = pair.one.command
     run("orgs", "create", "umbrella", "--name", "Umbrella", "--time-zone", "Asia/Tokyo")
