@@ -59,7 +59,7 @@ async def killed_somewhere(gateway: AlertingGateway, rng: random.Random) -> None
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_ten_thousand_settlements_on_three_gateways_are_three_messages_on_each_channel_in_order(
+async def test_notification_types_tell_ten_thousand_settlements_on_three_gateways_as_three_messages_each_in_order(
     place: Town, seed: int
 ) -> None:
     """Also with mail down for an hour, and gateways killed while they record."""

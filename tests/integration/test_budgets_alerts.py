@@ -251,7 +251,7 @@ async def test_a_balance_is_announced_by_what_is_used_of_it(start: Start) -> Non
     assert {c.counter for c in await setup.crossings()} == {None}
 
 
-async def test_a_low_balance_is_announced_once_and_anew_after_a_top_up(start: Start) -> None:
+async def test_low_balance_notifications_come_once_and_anew_after_a_top_up(start: Start) -> None:
     setup = await start(prepaid(low_balance=300))
     await setup.grant_credits(BalanceChange(1, 0, 500, ""))
     for amount in (200, 10):

@@ -49,7 +49,9 @@ async def turn(place: Town, gateways: list[AlertingGateway]) -> list[Alert]:
 
 
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2028-02-29", "2026-12-31"])
-async def test_a_day_is_summed_up_once_at_eight_the_next_morning_in_the_zone(place: Town, day: str) -> None:
+async def test_daily_usage_summaries_are_made_once_at_eight_the_next_morning_in_the_zone(
+    place: Town, day: str
+) -> None:
     gateways = [await place.gateway(Directory({})) for _ in range(3)]
     midnight = datetime.fromisoformat(day).replace(tzinfo=PARIS)
     next_midnight = midnight + timedelta(days=1)  # wall-clock arithmetic: the next local midnight
@@ -72,7 +74,9 @@ async def test_a_day_is_summed_up_once_at_eight_the_next_morning_in_the_zone(pla
     assert found[0].occurred_at == due
 
 
-async def test_a_month_is_stated_on_the_first_at_the_hour_that_the_organisation_chose(place: Town) -> None:
+async def test_monthly_billing_statements_are_made_on_the_first_at_the_hour_that_the_organisation_chose(
+    place: Town,
+) -> None:
     gateway = await place.gateway(Directory({}))
     await gateway.alerts.choices.set(
         "acme", OrgAlertChoices(summary_hour=17, daily_summary=False), actor="test"
