@@ -3,7 +3,8 @@
 An endpoint's address is chosen by a customer, and the gateway stands inside somebody's network: without this, a
 webhook could reach cloud metadata, databases, or the gateway itself. The name is resolved here, every address that it
 has is checked, and the connection is made to the very address that was checked: a name that answers differently a
-moment later (DNS rebinding) gains nothing.
+moment later (DNS rebinding) gains nothing. Each socket is checked once more before it is opened, as a host that the
+HTTP client takes for an address is never resolved at all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
+from yarl import URL
 
 from gateway.errors import BadRequest
 
@@ -75,7 +78,8 @@ def _problem(url: str, allow_private: bool) -> str | None:
         return f"must be at most {URL_CHARS_MAX} characters, without blanks"
     try:
         parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
+        # The host as the HTTP client reads it: full-width digits, say, become those of an address.
+        host, _port = URL(url).raw_host, parts.port
     except ValueError:
         return "is not a URL"
     if parts.scheme not in ("https", "http") or not host:
@@ -91,6 +95,17 @@ def _problem(url: str, allow_private: bool) -> str | None:
     if not allow_private and not is_public(literal):
         return "is not an address of the public internet"
     return None
+
+
+def open_public(target: AddrInfoType) -> socket.socket:
+    """For aiohttp's connector: a socket to ``target``. Raises `AddressRefused` before anything is connected."""
+    try:
+        address = ipaddress.ip_address(str(target[4][0]).partition("%")[0])
+    except ValueError as error:
+        raise AddressRefused from error
+    if not is_public(address):
+        raise AddressRefused
+    return socket.socket(target[0], target[1], target[2])
 
 
 async def _system_lookup(host: str, port: int) -> list[str]:

@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from gateway.alerts.delivery import Attempt, Delivery, Outcome
-from gateway.alerts.guard import AddressRefused, GuardedResolver, Lookup, check_url
+from gateway.alerts.guard import AddressRefused, GuardedResolver, Lookup, check_url, open_public
 from gateway.alerts.kind import TEST
 from gateway.alerts.notice import instant
 from gateway.alerts.postgres_book import document
@@ -96,7 +96,12 @@ class WebhookChannel:
                 else GuardedResolver(allow_private=allow_private, lookup=self._lookup)
             )
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=64),
+                connector=aiohttp.TCPConnector(
+                    resolver=resolver,
+                    use_dns_cache=False,
+                    limit=64,
+                    socket_factory=None if allow_private else open_public,
+                ),
                 timeout=aiohttp.ClientTimeout(self._settings.timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

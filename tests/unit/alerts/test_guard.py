@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 import pytest
 
-from gateway.alerts.guard import AddressRefused, GuardedResolver, check_url, is_public
+from gateway.alerts.guard import AddressRefused, GuardedResolver, check_url, is_public, open_public
 from gateway.errors import BadRequest
 
 PRIVATE = [
@@ -44,6 +45,9 @@ def test_an_address_outside_is(address: str) -> None:
         "https://[::1]/",
         "https://[::ffff:169.254.169.254]/latest/meta-data",
         "https://10.1.2.3:8443/",
+        "https://\uff11\uff12\uff17.0.0.1/",
+        "https://169\u3002254\u3002169\u3002254/",
+        "https://\u2460\u2461\u2466.0.0.1/",
         "https://example.com:99999/",
         "https://exa mple.com/",
         "https://example.com/\n",
@@ -96,3 +100,16 @@ async def test_the_connection_is_made_to_the_address_that_was_checked() -> None:
 async def test_other_spellings_of_this_machine_resolve_to_it_and_are_refused(host: str) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - what the system cannot resolve is refused as well
         await GuardedResolver(allow_private=False).resolve(host, 443)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "169.254.169.254", "127.1", "::1", "::ffff:10.0.0.1", "fe80::1%eth0"]
+)
+def test_no_socket_is_opened_to_an_address_inside_however_it_came_there(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with pytest.raises(AddressRefused):
+        open_public((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, 443)))
+    with open_public(
+        (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("8.8.8.8", 443))
+    ) as opened:
+        assert opened.family is socket.AF_INET
