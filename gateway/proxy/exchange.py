@@ -34,8 +34,9 @@ class Exchange:
     """The reply to one request, gathered or relayed."""
 
     __slots__ = (
-        "_client", "_connection", "_decoder", "_kept", "_loop", "_named", "body_bytes", "end", "ended_at", "error",
-        "filter", "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "reader", "sent", "status", "wake",
+        "_client", "_connection", "_decoder", "_kept", "_length", "_loop", "_named", "body_bytes", "end", "ended_at",
+        "error", "filter", "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "last", "reader", "sent",
+        "status", "wake",
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
@@ -53,6 +54,9 @@ class Exchange:
         self.sent = False
         self.kept_bytes = 0
         self.body_bytes = 0
+        self._length: int | None = None
+        self.last = b""
+        """What `relay` kept back of a body of a known length."""
         self.first_byte_at = 0.0
         self.ended_at = 0.0
         self.end: End | None = None
@@ -100,7 +104,9 @@ class Exchange:
             if self.decoder_failed and self.end is None:
                 self._connection.abort()
                 self.on_failure(UpstreamError("The provider's reply is not in the encoding that it names."))
-        if data and not client.gone:
+        if self.body_bytes == self._length:
+            self.last = data
+        elif data and not client.gone:
             client.write(data)
             if client.congested:
                 self._connection.pause_reading()
@@ -148,10 +154,16 @@ class Exchange:
             await self.wake.wait()
         return b"".join(self._kept)
 
-    async def relay(self, client: ClientStream) -> None:
-        """Hand everything to ``client`` as it comes, until the provider's side has ended."""
-        self._client = client
+    async def relay(self, client: ClientStream, length: int | None = None) -> None:
+        """Hand everything to ``client`` as it comes, until the provider's side has ended.
+
+        ``length``: of the body, where the client was told it. Its last piece is left in `last` then: a client that has
+        it knows that this was all.
+        """
+        self._client, self._length = client, length
         kept, self._kept = self._kept, []
+        if kept and self.body_bytes == length:
+            self.last = kept.pop()
         again = ReplyDecoder(self.header(b"content-encoding") or b"") if self._decoder is not None else None
         for data in kept:
             if self.filter is not None:

@@ -100,18 +100,20 @@ class Replies:
             headers = [header for header in headers if header[0].lower() != b"content-encoding"]
         headers += _remaining(flight.hold.grant.remaining)
         response = web.StreamResponse(status=exchange.status, headers=_as_aiohttp_has_them(headers))
-        length = _length(exchange.header(b"content-length"))
-        if length is not None and exchange.filter is None:
+        length = None if exchange.filter is not None else _length(exchange.header(b"content-length"))
+        if length is not None:
             response.content_length = length
         elif request.version >= HttpVersion11:
             response.enable_chunked_encoding()
         else:
             response.force_close()
         client = await ClientStream.start(request, response, self._settings.client_stall_timeout_s)
-        await exchange.relay(client)
+        await exchange.relay(client, length)
         charge = await self._settled(flight, _ending(exchange))
         if exchange.end is not End.COMPLETE:
             client.abort()
+        elif exchange.last:
+            client.write(exchange.last)
         return response, charge
 
     async def _settled(self, flight: Flight, ending: Ending) -> Charge | None:
