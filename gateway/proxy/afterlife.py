@@ -62,12 +62,16 @@ class Afterlife:
             await asyncio.gather(*unsettled, return_exceptions=True)
 
     def _adopt(self, flight: Flight, work: Coroutine[None, None, None]) -> None:
+        if flight.body_share is not None:
+            flight.body_share.hand_over()
         task = asyncio.create_task(work)
         self._tasks[task] = flight
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         flight = self._tasks.pop(task)
+        if flight.body_share is not None:
+            flight.body_share.give_back()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a call could not be finished", exc_info=error, extra={"request_id": flight.request_id})
             flight.hold.give_up()

@@ -1,7 +1,8 @@
 """How much memory the request bodies of all clients of this process may take together.
 
 Every request has a bound of its own; without this one, as many clients as there are sockets could each come near it.
-A body counts from its first byte until its request has ended, and once more while it is decoded.
+A body counts from its first byte until its request has ended, and once more while it is decoded. A request whose
+client went away has not ended before what it used is known: that may be counted in its body.
 """
 
 from __future__ import annotations
@@ -31,18 +32,30 @@ class BodyRoom:
 
 
 class Share:
-    """What one request holds of the room; all of it goes back when the block ends."""
+    """What one request holds of the room; all of it goes back when the block ends, or when `give_back` is called if it
+    was handed over.
+    """
 
-    __slots__ = ("_room", "_taken")
+    __slots__ = ("_handed_over", "_room", "_taken")
 
     def __init__(self, room: BodyRoom) -> None:
         self._room = room
         self._taken = 0
+        self._handed_over = False
 
     def take(self, size: int) -> None:
         """As `BodyRoom.take`."""
         self._room.take(size)
         self._taken += size
+
+    def hand_over(self) -> None:
+        """The end of the block is not the end of the request: somebody else will give it back."""
+        self._handed_over = True
+
+    def give_back(self) -> None:
+        """Idempotent."""
+        self._room.taken -= self._taken
+        self._taken = 0
 
     def __enter__(self) -> Self:
         return self
@@ -50,5 +63,5 @@ class Share:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._room.taken -= self._taken
-        self._taken = 0
+        if not self._handed_over:
+            self.give_back()

@@ -12,6 +12,7 @@ from gateway.metering.conclusion import Charged, Conclusion, Ending, Source, Sta
 from gateway.metering.reading import Reading
 from gateway.metering.tokens import TokenCounter
 from gateway.providers.base import Call
+from gateway.proxy.body_room import Share
 from gateway.proxy.estimate import Estimate, PriceOf
 from gateway.proxy.exchange import End, Exchange
 from gateway.proxy.provider import Provider
@@ -52,6 +53,8 @@ class Flight:
     api_key: str | None = field(repr=False)
     """The provider's key that it went out with."""
     sent_at_s: float
+    body_share: Share | None = field(default=None, repr=False)
+    """What its body takes of the memory for bodies."""
     _priced_once: tuple[Charge, bytes] | None = field(default=None, init=False, repr=False)
 
     @property

@@ -135,6 +135,7 @@ class Proxy:
             if hold.grant.shadow:
                 self._metrics.shadow_refusals.inc()
             flight = await self._forwarded(request, target, prepared, hold, arrived_s)
+            flight.body_share = share
             try:
                 await flight.exchange.start(*flight.request)
                 response, charge = await self._replies.send(request, flight)

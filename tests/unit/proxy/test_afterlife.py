@@ -5,7 +5,8 @@ from __future__ import annotations
 from gateway.metering.conclusion import Ending
 from gateway.metering.reading import Reading
 from gateway.proxy.afterlife import Afterlife
-from tests.unit.proxy.flying import APIS, Hangar
+from gateway.proxy.body_room import BodyRoom
+from tests.unit.proxy.flying import APIS, Hangar, on_the_wire
 
 
 class Failing:
@@ -28,3 +29,19 @@ async def test_a_call_that_cannot_be_settled_is_charged_what_it_holds() -> None:
     await hangar.keeper.keep()
     assert [event.cost for event in hangar.holds.events] == [flight.hold.grant.amount]
     assert not len(hangar.keeper)
+
+
+async def test_what_a_body_takes_of_the_memory_goes_back_when_its_call_has_ended() -> None:
+    hangar = Hangar(APIS[0])
+    flight, connection = await hangar.flight()
+    flight.call.streamed = False  # its usage comes at the end: it is read on
+    afterlife = Afterlife(lambda _flight, _charge: None)
+    room = BodyRoom(1000)
+    with room.share() as share:
+        share.take(700)
+        flight.body_share = share
+        afterlife.client_left(flight)
+    assert room.taken == 700, "the body is still there, to be counted if the provider says nothing"
+    connection.data_received(on_the_wire(APIS[0].reply()))
+    await afterlife.close(10.0)
+    assert (len(hangar.holds.events), room.taken) == (1, 0)
