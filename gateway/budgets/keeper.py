@@ -132,10 +132,20 @@ class Keeper:
                 self._lost(holding)
 
     async def _end_unresolved(self) -> None:
-        for holding in list(self._unresolved.values()):
-            try:
-                await holding.abandon()
-            except StoreUnavailable:
+        unresolved = list(self._unresolved.values())
+        for start in range(0, len(unresolved), RENEWED_AT_ONCE):
+            batch = unresolved[start : start + RENEWED_AT_ONCE]
+            failures = await asyncio.gather(*(each.abandon() for each in batch), return_exceptions=True)
+            for holding, failure in zip(batch, failures, strict=True):
+                if failure is not None and not isinstance(failure, StoreUnavailable):
+                    # Neither this round nor another hold may fail for it: no longer renewed, it is the reaper's.
+                    log.error(
+                        "a hold cannot be ended",
+                        exc_info=failure,
+                        extra={"request_id": holding.ask.request_id},
+                    )
+                    self.untrack(holding)
+            if all(isinstance(failure, StoreUnavailable) for failure in failures):
                 return
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], interval_s: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway.budgets.holding import Holding, Holdings
 from gateway.budgets.keeper import RENEWALS_PER_TTL, Keeper
 from gateway.budgets.memory import MemoryHolds
-from gateway.budgets.model import Scope
+from gateway.budgets.model import Outcome, Scope, State
 from gateway.errors import StoreUnavailable
 from tests.unit.budgets.making import ask_for, directory_of, key_limit
 
@@ -164,3 +164,41 @@ async def test_a_round_that_fails_is_logged_and_followed_by_others(caplog: pytes
     await holds.renewed.wait()
     await keeper.stop()
     assert "a round of keeping holds failed" in caplog.text
+
+
+class Refusing(Watched):
+    """Cannot give back the holds in ``stuck``."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(Clock())
+        self.stuck: set[str] = set()
+        self.failure = failure
+
+    async def release(self, request_id: str, org: str) -> Outcome:
+        if request_id in self.stuck:
+            raise self.failure
+        return await super().release(request_id, org)
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("refused"), ValueError("a record that cannot be read")])
+async def test_a_hold_that_cannot_be_ended_keeps_no_other_and_no_renewal_waiting(failure: Exception) -> None:
+    holds = Refusing(failure)
+    keeper = Keeper(holds, hold_ttl_s=60.0)
+    holdings = Holdings(holds, keeper)
+    stuck, other, in_flight = [await holdings.take(ask_for(10)) for _ in range(3)]
+    holds.stuck.add(stuck.ask.request_id)
+    keeper.resolve_later(stuck)
+    keeper.resolve_later(other)
+    await keeper.keep()
+    assert (stuck.state, other.state, in_flight.state) == (State.HELD, State.RELEASED, State.HELD)
+    assert holds.renewed.is_set()
+
+
+async def test_a_hold_that_never_can_be_ended_is_left_to_the_reaper() -> None:
+    holds = Refusing(ValueError("a record that cannot be read"))
+    keeper = Keeper(holds, hold_ttl_s=60.0)
+    stuck = await Holdings(holds, keeper).take(ask_for(10))
+    holds.stuck.add(stuck.ask.request_id)
+    keeper.resolve_later(stuck)
+    await keeper.keep()
+    assert len(keeper) == 0, "it is not renewed any more"
