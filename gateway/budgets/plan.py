@@ -27,8 +27,10 @@ from gateway.budgets.selection import selects
 from gateway.budgets.windows import Interval
 from gateway.budgets.wording import limit_text
 
-PLANS_MAX = 10_000
-"""Plans kept at once. Models are named by clients, so the cache must be bounded; it is emptied when full."""
+CHARGES_MAX = 20_000
+"""Charges in the plans that are kept at once, some 2 KB each with what is packed of them: 40 MB. Models and end users
+are named by clients, so the cache must be bounded; it is emptied when full.
+"""
 COUNTER_RETENTION_MS = 9 * 24 * 3_600_000
 """How long a counter outlives its window: longer than any hold (48 hours) and than the marks of ended
 ones.
@@ -120,6 +122,7 @@ class Planner:
         levels = rules.alerts.levels
         self.alert_levels = alert_levels if levels is None else levels
         self._plans: dict[tuple[Subject, str, str], Plan] = {}
+        self._charges = 0
 
     def plan(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
         """The plan for a request admitted at ``now_us``."""
@@ -128,9 +131,12 @@ class Planner:
         known = self._plans.get((subject, operation, model))
         if known is not None and known.valid.start_us <= now_us and now_us < (known.valid.end_us or 0):
             return known
-        if len(self._plans) >= PLANS_MAX:
+        made = self._make(subject, operation, model, now_us)
+        self._charges += len(made.charges) - (len(known.charges) if known is not None else 0)
+        if self._charges > CHARGES_MAX:
             self._plans.clear()
-        made = self._plans[subject, operation, model] = self._make(subject, operation, model, now_us)
+            self._charges = len(made.charges)
+        self._plans[subject, operation, model] = made
         return made
 
     def _make(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
