@@ -1,11 +1,11 @@
 -- First step of building a balance from the ledger: begin at zero, with what is held right now.
 --
 -- From here on every settlement is counted here, and all before have a sequence number of at most the one answered: the
--- ledger is asked for exactly those. Holds charged to the balance are known to the caller, because no new one is
--- admitted while it is not built.
+-- ledger is asked for exactly those. Holds are looked through here: what a caller saw before may be of a time before
+-- the balance was built by another gateway, admitted calls, and was lost again.
 --
 -- KEYS  1 holds  2 sequence  3 balance
--- ARGV  1 token  2 how long a token protects (us)  3.. request ids of open holds of the org
+-- ARGV  1 token  2 how long a token protects (us)  3 the org, as subjects begin with it
 --
 -- Answers  attached sequence   |   busy (another gateway is at it)   |   ready (built already)
 
@@ -28,9 +28,8 @@ redis.call('HSET', KEYS[3], 'u', ARGV[1] .. ' ' .. int(now), 'granted', 0, 'spen
 -- What was announced of it stays announced.
 if balance[3] then redis.call('HSET', KEYS[3], 'a', balance[3]) end
 if balance[4] then redis.call('HSET', KEYS[3], 'z', balance[4]) end
-for i = 3, #ARGV do
-  local record = redis.call('HGET', KEYS[1], ARGV[i])
-  local amount, prepaid = string.match(record or '', '^(%d+)\n%d+\n(%d?)\n')
-  if prepaid == '1' then redis.call('HINCRBY', KEYS[3], 'held', amount) end
+for _, record in ipairs(redis.call('HVALS', KEYS[1])) do
+  local amount, prepaid, org = string.match(record, '^(%d+)\n%d+\n(%d?)\n[^\n]*\n(%S+) ')
+  if prepaid == '1' and org == ARGV[3] then redis.call('HINCRBY', KEYS[3], 'held', amount) end
 end
 return {'attached', sequence}

@@ -21,7 +21,7 @@ from gateway.budgets.balances import (
     next_expiry,
     parse_rungs,
 )
-from gateway.budgets.keyspace import PartitionKeys, decode, partition_keys, partition_of
+from gateway.budgets.keyspace import PartitionKeys, decode, encode, partition_keys, partition_of
 from gateway.budgets.ports import Ledger
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import BUILD, BUILT, CHANGE, STANDING
@@ -142,7 +142,7 @@ class RedisBalances:
         answer = await self._redis.run(
             BUILD,
             (keys.holds, keys.sequence, keys.balance(org)),
-            (token, protected_us, *await self._open_holds(keys, org)),
+            (token, protected_us, encode(org)),
         )
         if answer[0] == b"busy":
             await asyncio.sleep(BUSY_WAIT_S)
@@ -153,14 +153,6 @@ class RedisBalances:
         reference = "" if books.reference is None else books.reference
         # Lost: another gateway took over, and what it adds is right.
         await self._redis.run(BUILT, (keys.balance(org),), (*arguments, reference))
-
-    async def _open_holds(self, keys: PartitionKeys, org: str) -> list[bytes]:
-        flat = await self._redis.command("HGETALL", keys.holds)
-        return [
-            request_id
-            for request_id, record in zip(flat[::2], flat[1::2], strict=True)
-            if HoldRecord.parse(record).subject.org == org
-        ]
 
     async def _books(self, keys: PartitionKeys, org: str, sequence: int) -> tuple[BalanceBooks, int]:
         """What the ledger says, and what settlements that are in the stream alone add to what was spent.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -13,12 +14,14 @@ from gateway.budgets.balances import BalanceBooks, BalanceQuery
 from gateway.budgets.keyspace import partition_keys, partition_of
 from gateway.budgets.model import Ask
 from gateway.budgets.ports import EmptyLedger
+from gateway.budgets.redis_balances import RedisBalances
 from gateway.budgets.redis_holds import RedisHolds
 from gateway.errors import BalanceExhausted, BudgetContended, StoreUnavailable
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.redis_stream import StreamKeys, UsageStream
 from gateway.ledger.writer import UsageWriter
+from gateway.stores.redis import Argument, Form, RedisCalls, Script
 from tests.support.bank import Bank, open_bank
 from tests.support.usage_events import ADMISSION
 from tests.unit.budgets.making import ADA, ask_for, directory_of
@@ -174,3 +177,43 @@ async def test_two_gateways_build_a_balance_once(place: Place) -> None:
     with pytest.raises(BudgetContended):
         await other.hold(asks[11])
     await other.close()
+
+
+class Pausing:
+    """Redis, which one gateway asks to build a balance when the test lets it."""
+
+    def __init__(self, redis: RedisCalls) -> None:
+        self._redis = redis
+        self.about_to_build = asyncio.Event()
+        self.may_build = asyncio.Event()
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        if script.name == "build_1":
+            self.about_to_build.set()
+            await self.may_build.wait()
+        return await self._redis.run(script, keys, arguments)
+
+    async def submit(self, form: Form, own: tuple[Argument, ...]) -> Any:
+        return await self._redis.submit(form, own)
+
+    async def command(self, *arguments: Argument) -> Any:
+        return await self._redis.command(*arguments)
+
+
+async def test_a_builder_that_was_held_up_still_counts_what_was_admitted_meanwhile(place: Place) -> None:
+    await place.bank.grant(100)
+    await place.bank.relay.deliver()
+    await place.lose_balance()
+    slow = Pausing(place.bank.redis)
+    late = RedisBalances(slow, PostgresLedger(place.bank.postgres), partitions=2)
+    building = asyncio.create_task(late.build("acme"))
+    await slow.about_to_build.wait()
+    grant = await place.holds.hold(open_ask := admitted_ask(70))
+    await place.lose_balance()
+    slow.may_build.set()
+    await building
+    with pytest.raises(BudgetContended):
+        await place.holds.hold(admitted_ask(70))
+    await place.holds.settle(grant, open_ask, 70, b"")
+    balance = await place.bank.balance()
+    assert (balance.granted, balance.spent, balance.held) == (100, 70, 0)
