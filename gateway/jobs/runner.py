@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from gateway.errors import TollgateError
 from gateway.jobs.job import LeasedJob, Trade
 from gateway.jobs.postgres_jobs import JobTable
-from gateway.stores.postgres import Postgres, PostgresUnavailable
+from gateway.stores.postgres import Postgres
 
 log = logging.getLogger("tollgate.jobs")
 
@@ -80,8 +80,7 @@ class JobRunner:
         now = self._now()
         if self._planned is None or now - self._planned >= self._pace.plan_every:
             for trade in self._trades.values():
-                if trade.schedule is not None:
-                    await self.table.plan(await trade.schedule.jobs(now))
+                await self._plan(trade, now)
             await self.table.forget(now - self._pace.kept)
             self._planned = now
         leased = await self.table.lease(self._trades, now, self._pace.lease, self._pace.batch)
@@ -92,14 +91,23 @@ class JobRunner:
             done += await self._do(one)
         return done
 
+    async def _plan(self, trade: Trade, now: datetime) -> None:
+        if trade.schedule is None:
+            return
+        try:
+            await self.table.plan(await trade.schedule.jobs(now))
+        except TollgateError:
+            raise
+        except Exception:  # one schedule that fails must not keep the others from being kept
+            log.exception("cannot plan jobs", extra={"kind": trade.kind})
+
     async def _do(self, leased: LeasedJob) -> bool:
+        """Raises `PostgresUnavailable` if it is down, not if it gave up on this job: that one is tried again later."""
         try:
             async with self._postgres.transaction() as session:
                 await self._trades[leased.job.kind].work(leased.job, session)
                 if not await self.table.finish(session, leased, self._now()):
                     raise LeaseLost
-        except PostgresUnavailable:
-            raise
         except Exception as error:  # one job that fails must not keep the others from being done
             log.error("job failed", extra={"kind": leased.job.kind, "reason": type(error).__name__})
             if not isinstance(error, LeaseLost):
@@ -109,8 +117,9 @@ class JobRunner:
 
     async def _retry(self, leased: LeasedJob, reason: str) -> None:
         now, pace = self._now(), self._pace
-        wait = min(pace.retry_most, pace.retry_first * 2 ** (leased.attempts - 1))
-        retry_at = now + wait if leased.attempts < pace.attempts_max else None
+        retry_at = None
+        if leased.attempts < pace.attempts_max:
+            retry_at = now + min(pace.retry_most, pace.retry_first * 2 ** (leased.attempts - 1))
         await self.table.fail(leased, now, retry_at, reason)
 
     async def _run(self) -> None:

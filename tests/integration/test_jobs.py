@@ -137,3 +137,51 @@ async def test_a_recurring_job_is_planned_by_its_schedule_and_the_loop_does_it(p
     await runner.stop()
     await runner.stop()
     assert await postgres.fetch_value("SELECT count(*) FROM jobs WHERE done_at IS NOT NULL") == 1
+
+
+async def test_a_job_that_postgres_gives_up_on_keeps_no_other_from_being_done(postgres: Postgres) -> None:
+    diary, clock = Diary(), Clock()
+
+    async def too_slow(job: Job, session: Session) -> None:
+        await session.execute("SET LOCAL statement_timeout = '1ms'")
+        await session.execute("SELECT pg_sleep(60)")
+
+    runner = JobRunner(postgres, [Trade("slow", too_slow), Trade("note", diary.work)], clock)
+    await runner.table.plan([Job("slow", "", "p", START - timedelta(hours=1))])
+    await runner.table.plan([Job("note", "", f"{number}", START) for number in range(3)])
+    assert await runner.turn() == 3
+    clock.time += timedelta(seconds=59)
+    assert await runner.table.lease(["slow"], clock(), timedelta(minutes=5), 1) == []
+    clock.time += timedelta(seconds=1)
+    assert len(await runner.table.lease(["slow"], clock(), timedelta(minutes=5), 1)) == 1
+
+
+async def test_a_job_that_was_begun_very_often_and_fails_is_given_up(postgres: Postgres) -> None:
+    diary, clock = Diary(), Clock()
+    diary.failures = 1
+    runner = JobRunner(postgres, [Trade("note", diary.work)], clock)
+    await runner.table.plan([Job("note", "acme", "p", START)])
+    await postgres.execute("UPDATE jobs SET attempts = 2000")
+    assert await runner.turn() == 0
+    assert await postgres.fetch_value("SELECT done_at FROM jobs") is not None
+
+
+async def test_a_schedule_that_fails_keeps_no_other_trade_from_its_work(postgres: Postgres) -> None:
+    done = asyncio.Event()
+
+    class Broken:
+        async def jobs(self, now: datetime) -> Iterable[Job]:
+            raise RuntimeError("no such zone")
+
+    class Hourly:
+        async def jobs(self, now: datetime) -> Iterable[Job]:
+            return [Job("note", "", f"{now:%Y-%m-%dT%H}", now.replace(minute=0))]
+
+    async def work(job: Job, session: Session) -> None:
+        done.set()
+
+    trades = [Trade("broken", work, Broken()), Trade("note", work, Hourly())]
+    runner = JobRunner(postgres, trades, Clock(), ONCE)
+    await runner.start()
+    await asyncio.wait_for(done.wait(), 10)
+    await runner.stop()
