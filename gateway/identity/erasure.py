@@ -133,6 +133,7 @@ class Erasures:
                 await session.execute(_SQL["move_events"], *ids, row["day"])
                 await session.execute(_SQL["move_rollups"], *ids, row["day"])
         async with self._postgres.transaction() as session:
+            await session.execute(_SQL["lock_calendar"], org)
             await session.execute(_SQL["lock_sums"])
             for name in ("move_days", "conversations", "inbox", "keys", "actors"):
                 await session.execute(_SQL[name], *ids)

@@ -75,6 +75,10 @@ SELECT DISTINCT date_trunc('day', quarter_start AT TIME ZONE 'UTC') AT TIME ZONE
 FROM usage_rollups WHERE org_id = $1 AND user_id = $2
 ORDER BY 1
 
+-- name: lock_calendar
+-- Kept from a recut, which makes days and hours anew: it would not see rows that are being moved. Shared with writers.
+SELECT FROM org_calendars WHERE org_id = $1 FOR SHARE
+
 -- name: lock_sums
 -- Who writes usage waits for the few milliseconds of one day: events and sums move together.
 LOCK TABLE usage_rollups IN SHARE ROW EXCLUSIVE MODE

@@ -15,9 +15,11 @@ from gateway.identity.people import NewPerson
 from gateway.identity.profile import Profile
 from gateway.identity.roles import Role
 from gateway.jobs.upkeep import upkeep_trades
+from gateway.ledger.postgres_calendars import Calendars, OrgCalendar
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import UsageRow, merge, microseconds
+from gateway.stores.postgres import Postgres
 from tests.support.people import ROOT, Office, office
 from tests.support.usage_events import ADMISSION, RESULT, entry
 from tests.unit.budgets.making import ask_for
@@ -212,3 +214,29 @@ async def test_every_column_that_may_name_a_user_is_known_to_erasure_or_said_to_
     names = {row["name"] for row in found}
     assert sorted(names - ERASED - STAYS) == []
     assert sorted((ERASED | STAYS) - names) == []
+
+
+async def blocked(postgres: Postgres, count: int) -> None:
+    """Until so many statements wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(20):
+        while await postgres.fetch_value(waiting) < count:
+            pass
+
+
+async def test_days_that_are_cut_anew_meanwhile_are_counted_once(place: Office) -> None:
+    await UsageTable(place.postgres).write(rows("r", 1) + rows("r", 1, "bob"))
+    before = await place.postgres.fetch_value(SUMS)
+    erasure, calendars = await begun(place), Calendars(place.postgres)
+    await calendars.keep([OrgCalendar("acme", "Pacific/Kiritimati", 0)])
+    async with place.postgres.transaction() as session:
+        # Erasing moves days, and stops at the next table.
+        await session.execute("LOCK TABLE conversations IN EXCLUSIVE MODE")
+        erasing = asyncio.create_task(place.registry.erasures.proceed(erasure, NOW))
+        await blocked(place.postgres, 1)
+        cutting = asyncio.create_task(calendars.recut())
+        await blocked(place.postgres, 2)
+    await erasing
+    assert await cutting == ["acme"]
+    assert (await PostgresLedger(place.postgres).books([], [])).cut_differences == ()
+    assert await place.postgres.fetch_value(SUMS) == before
