@@ -1,6 +1,6 @@
 -- name: books
 -- One line per balance asked for, in their order: what was granted by changes, and what was spent by rows, that the
--- asker has seen. (upto_change NULL: all changes.)
+-- asker has seen. (upto_change NULL: all changes. One that was delivered must have been seen.)
 SELECT asked.org_id,
        (coalesce(b.granted_microcredits, 0) - coalesce(untold.microcredits, 0))::bigint AS granted,
        (coalesce(b.spent_microcredits, 0) + coalesce(pending.microcredits, 0) - coalesce(unseen.microcredits, 0))::bigint
@@ -21,7 +21,7 @@ LEFT JOIN LATERAL (
 ) AS unseen ON true
 LEFT JOIN LATERAL (
     SELECT sum(o.granted_microcredits) AS microcredits FROM balance_outbox o
-    WHERE o.org_id = asked.org_id AND o.id > asked.upto_change
+    WHERE o.org_id = asked.org_id AND o.id > asked.upto_change AND o.delivered_at IS NULL
 ) AS untold ON true
 LEFT JOIN LATERAL (
     SELECT o.id, o.rungs FROM balance_outbox o WHERE o.org_id = asked.org_id ORDER BY o.id DESC LIMIT 1
@@ -39,6 +39,15 @@ ORDER BY id LIMIT $2
 
 -- name: delivered
 UPDATE balance_outbox SET delivered_at = $2 WHERE id = $1 AND delivered_at IS NULL
+
+-- name: latest
+-- Of each org whose changes were all delivered, the last.
+SELECT o.id, o.org_id, o.after_id, o.granted_microcredits, o.rungs, o.reference_microcredits
+FROM ledger_balances b CROSS JOIN LATERAL (
+    SELECT * FROM balance_outbox WHERE org_id = b.org_id ORDER BY id DESC LIMIT 1
+) o
+WHERE o.delivered_at IS NOT NULL
+ORDER BY o.org_id
 
 -- name: prune
 -- The latest change of an org, and its latest top-up, are needed by the next one.

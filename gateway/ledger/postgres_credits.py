@@ -133,7 +133,12 @@ class CreditLedger:
         check_reason(reason)
         if amount is not None and amount <= 0:
             raise BadRequest("credits: must be more than zero", param="credits")
-        payload = {"transaction": transaction_id, "amount_microcredits": amount, "reason": reason}
+        payload = {
+            "kind": Kind.REFUND.value,
+            "transaction": transaction_id,
+            "amount_microcredits": amount,
+            "reason": reason,
+        }
         await self._poster.post(org_id, self.now())  # what was used meanwhile is not there to be given back
         async with posting(self.postgres, org_id, self.now()) as ledger:
             key = f"key:{idempotency_key}"

@@ -4,7 +4,8 @@
 SELECT pg_advisory_xact_lock(hashtextextended('tollgate.ledger.' || $1, 0))
 
 -- name: by_key
-SELECT id, payload::text AS payload FROM ledger_transactions WHERE org_id = $1 AND idempotency_key = $2
+SELECT id, (jsonb_build_object('kind', kind) || payload)::text AS payload FROM ledger_transactions
+WHERE org_id = $1 AND idempotency_key = $2
 
 -- name: standing
 SELECT granted_microcredits, spent_microcredits, debt_microcredits, last_transaction_id

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
 
-from gateway.budgets.balances import BalanceChange
+from gateway.budgets.balances import BalanceBooks, BalanceChange, BalanceQuery
 from gateway.budgets.keyspace import partition_keys, partition_of
+from gateway.errors import IdempotencyConflict
 from gateway.ledger.bookkeeper import BalanceRelay, Bookkeeper
 from gateway.ledger.drafts import Account
 from gateway.ledger.migrate import bundled, migrate
@@ -178,3 +179,58 @@ async def test_usage_that_never_reached_the_ledger_is_found(bank: Bank) -> None:
     report = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
     (found,) = report.differences
     assert (found.what, found.expected_microcredits, found.found_microcredits) == ("ledger acme usage", 30, 0)
+
+
+async def lose_the_latest_change(bank: Bank) -> None:
+    """As a Redis does that is restored from an older state: the change was delivered, and is gone."""
+    key = partition_keys(partition_of("acme", 2)).balance("acme")
+    await bank.grant(100)
+    await bank.relay.deliver()
+    older = await bank.redis.command("DUMP", key)
+    await bank.grant(40)
+    await bank.relay.deliver()
+    await bank.redis.command("RESTORE", key, 0, older, "REPLACE")
+
+
+async def test_a_grant_that_redis_lost_after_it_was_told_is_found(bank: Bank) -> None:
+    await lose_the_latest_change(bank)
+    report = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
+    assert [(found.what, found.drift_microcredits) for found in report.differences] == [
+        ("balance of acme: granted", 40)
+    ]
+
+
+async def test_a_balance_that_went_back_in_time_is_built_anew_though_nothing_changes_any_more(
+    bank: Bank,
+) -> None:
+    await lose_the_latest_change(bank)
+    await bank.bookkeeper.round()
+    assert (await bank.balance()).granted == 140
+    report = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
+    assert list(report.lines())[-1] == "drift 0"
+
+
+async def test_a_change_that_is_delivered_while_reconciling_is_no_drift(bank: Bank) -> None:
+    await bank.grant(100)
+    await bank.relay.deliver()
+    await bank.grant(40)
+
+    class Delivering(PostgresLedger):
+        async def balances(self, queries: Sequence[BalanceQuery]) -> list[BalanceBooks]:
+            await bank.relay.deliver()
+            return await super().balances(queries)
+
+    report = await reconcile_balances(EMPTY, bank.balances, Delivering(bank.postgres))
+    assert list(report.lines())[-1] == "drift 0"
+
+
+async def test_a_key_of_a_grant_of_before_the_ledger_is_no_key_of_a_refund(bank: Bank) -> None:
+    await bank.postgres.execute(
+        "INSERT INTO credit_grants (grant_id, org_id, idempotency_key, amount_microcredits, reason, granted_by, "
+        "granted_at) VALUES ('g1', 'acme', 'k', 100, 'r', 'cli:root', now())"
+    )
+    await bank.use(100)
+    await bank.post()
+    usage = await bank.postgres.fetch_value("SELECT id FROM ledger_transactions WHERE kind = 'usage'")
+    with pytest.raises(IdempotencyConflict):
+        await bank.ledger.refund("acme", usage, 100, reason="r", actor="admin", idempotency_key="k")
