@@ -47,10 +47,3 @@ class Statements(Protocol):
     """The lines of a statement, from the ledger: opening, what was added and used, closing."""
 
     async def lines(self, org: str, start: datetime, end: datetime) -> list[StatementLine]: ...
-
-
-class NoStatements:
-    """For installations without a ledger: a statement then only tells usage."""
-
-    async def lines(self, org: str, start: datetime, end: datetime) -> list[StatementLine]:
-        return []

@@ -9,7 +9,8 @@ from datetime import datetime
 from gateway.alerts.courier import Courier
 from gateway.alerts.courier import Pace as CourierPace
 from gateway.alerts.delivery import Channel
-from gateway.alerts.digest import Digests, NoStatements, Statements
+from gateway.alerts.digest import Digests, Statements
+from gateway.alerts.ledger_statements import LedgerStatements
 from gateway.alerts.mail import MailChannel
 from gateway.alerts.postgres_book import AlertBook
 from gateway.alerts.postgres_choices import AlertChoices, Publishing
@@ -24,6 +25,7 @@ from gateway.budgets.windows import Calendar
 from gateway.identity.declared import Declared
 from gateway.identity.vault import Vault
 from gateway.jobs.job import Trade
+from gateway.ledger.postgres_reading import LedgerReading
 from gateway.settings.alerts import AlertSettings, MailSettings, SmsSettings, WebhookSettings
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisCalls
@@ -79,7 +81,7 @@ class Alerts:
         spend = Spend(postgres)
         self._news = TimelyNews(
             self.book, spend, self.choices, calendar, now, summary_hour=sections.alerts.summary_hour,
-            digests=digests or spend, statements=statements or NoStatements(),
+            digests=digests or spend, statements=statements or LedgerStatements(LedgerReading(postgres)),
         )  # fmt: skip
 
     def trades(self) -> list[Trade]:
