@@ -97,7 +97,8 @@ class BackOffice:
         )
         self._principals = KeyPrincipals(keyring, self.registry.people_table, self.registry.declarations)
         authentication = Authentication(token, self._principals, redis, settings.api)
-        self._dispatch = Dispatch(authentication, Answers(postgres), now)
+        answers = Answers(postgres)
+        self._dispatch = Dispatch(authentication, answers, now)
         self.live = live
         self.reports = ReportDesk(
             settings.postgres.dsn.get_secret_value(), self.registry.pseudonyms, self._left_of
@@ -117,7 +118,8 @@ class BackOffice:
             self.registry.publishing,
             partitions=settings.redis.partitions,
         )
-        upkeep = upkeep_trades(self.registry.erasures, self.registry.retention, now)
+        forgetting = [answers.forget, self.alerts.deliveries.forget]
+        upkeep = upkeep_trades(self.registry.erasures, self.registry.retention, now, forgetting)
         self.jobs = JobRunner(postgres, [*self.alerts.trades(), *upkeep], now)
         self._limit_book = LimitBook(
             config,

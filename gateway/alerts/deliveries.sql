@@ -70,5 +70,9 @@ INSERT INTO deliveries (delivery_id, org_id, alert_id, message_id, channel, targ
                         replay_of)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)
 
+-- name: forget
+-- Their attempts go with them. The alerts stay: they are what people were told.
+DELETE FROM deliveries WHERE state <> 'pending' AND coalesce(ended_at, created_at) < $1
+
 -- name: due_next
 SELECT min(due_at) FROM deliveries WHERE state = 'pending' AND channel = $1

@@ -19,6 +19,8 @@ _SQL = Queries.load("gateway.alerts", "deliveries.sql")
 REPLAYED_MAX = 1000
 """Deliveries repeated by one command: what an endpoint missed in some weeks."""
 REASON_CHARS_MAX = 300
+KEPT = timedelta(days=90)
+"""How long a delivery that ended can be looked at, and replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,10 @@ class DeliveryTable:
     async def cancel(self, session: Session, target: str, now: datetime) -> None:
         """Nothing is to be sent to ``target`` any more."""
         await session.execute(_SQL["cancel_target"], target, now)
+
+    async def forget(self, now: datetime) -> None:
+        """Remove what ended long ago."""
+        await self._postgres.execute(_SQL["forget"], now - KEPT)
 
     # ---------------------------------------------------------------- for operators
 
