@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from gateway.alerts.service import Alerts, AlertSections
+from gateway.alerts.top_up_news import TopUpMessages
 from gateway.api.alert_settings import alert_setting_operations
 from gateway.api.alerts import alert_operations
 from gateway.api.audit import audit_operations
@@ -106,7 +107,6 @@ class BackOffice:
         self._prices = CurrentPrices(settings.providers, lambda: config.current.prices)
         self._calendars = CalendarKeeper(Calendars(postgres), lambda: config.current.directory.orgs)
         self._balances = holds.balances
-        self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now)
         self.alerts = Alerts(
             AlertSections(settings.alerts, settings.mail, settings.sms, settings.webhooks),
             postgres,
@@ -118,6 +118,8 @@ class BackOffice:
             self.registry.publishing,
             partitions=settings.redis.partitions,
         )
+        news = TopUpMessages(self.alerts.book)
+        self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now, news)
         forgetting = [answers.forget, self.alerts.deliveries.forget]
         upkeep = upkeep_trades(self.registry.erasures, self.registry.retention, now, forgetting)
         self.jobs = JobRunner(postgres, [*self.alerts.trades(), *upkeep], now)

@@ -40,6 +40,11 @@ class AlertSections:
     sms: SmsSettings = field(default_factory=SmsSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
 
+    @property
+    def channels(self) -> list[str]:
+        """The ways that this installation has beside webhooks."""
+        return [*(["email"] if self.mail.host else []), *(["sms"] if self.sms.account else [])]
+
 
 class Alerts:
     """`start` and `stop` are idempotent; neither store has to be up.
@@ -69,14 +74,12 @@ class Alerts:
         self._webhook = WebhookChannel(self.webhooks, sections.webhooks, now)
         self._sms = SmsChannel(sections.sms, self.choices.address_of, calendar)
         mail = MailChannel(sections.mail, self.choices.address_of, calendar)
-        used: list[Channel] = [
-            *([mail] if sections.mail.host else []),
-            *([self._sms] if sections.sms.account else []),
-        ]
+        ways: list[Channel] = [mail, self._sms]
+        used = [channel for channel in ways if channel.name in sections.channels]
         pace = CourierPace(poll_s=poll_s)
         self.couriers = [Courier(self.deliveries, channel, now, pace=pace) for channel in used]
         self.couriers.append(Courier(self.deliveries, self._webhook, now, pace=pace, gone=self._webhook.gone))
-        self.book = AlertBook(postgres, redis, declared, now, [channel.name for channel in used])
+        self.book = AlertBook(postgres, redis, declared, now, sections.channels)
         self.reader = AlertReader(redis, postgres, self.book, calendar, partitions=partitions, poll_s=poll_s)
         spend = Spend(postgres)
         self._news = TimelyNews(

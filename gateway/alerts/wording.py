@@ -142,13 +142,16 @@ def _statement(data: _Data, alert: Alert, calendar: Calendar) -> _Said:
 
 def _top_up(data: _Data, alert: Alert, calendar: Calendar) -> _Said:
     titles = {
+        AlertKind.TOP_UP_REQUESTED: "A top-up was requested",
+        AlertKind.TOP_UP_CANCELLED: "A top-up was cancelled",
         AlertKind.TOP_UP_SUCCEEDED: "Credits were added",
         AlertKind.TOP_UP_FAILED: "A top-up failed",
         AlertKind.TOP_UP_NEEDS_ACTION: "A top-up waits for you",
         AlertKind.AUTO_RECHARGE_DISABLED: "Automatic recharging was switched off",
     }
-    lines = [f"{_credits(data['amount'])} credits."] if "amount" in data else []
-    lines += [str(data[name]) for name in ("reason", "url") if data.get(name)]
+    price = f" for {data['price']}" if data.get("price") else ""
+    lines = [f"{_credits(data['amount'])} credits{price}."] if "amount" in data else []
+    lines += [str(data[name]) for name in ("instructions", "url", "reason") if data.get(name)]
     return titles[AlertKind(alert.kind)], lines
 
 
@@ -162,6 +165,8 @@ _SAID: Mapping[AlertKind, Callable[[_Data, Alert, Calendar], _Said]] = {
     AlertKind.CREDITS_EXPIRING: _expiring,
     AlertKind.DAILY_SUMMARY: _summary,
     AlertKind.MONTHLY_STATEMENT: _statement,
+    AlertKind.TOP_UP_REQUESTED: _top_up,
+    AlertKind.TOP_UP_CANCELLED: _top_up,
     AlertKind.TOP_UP_SUCCEEDED: _top_up,
     AlertKind.TOP_UP_FAILED: _top_up,
     AlertKind.TOP_UP_NEEDS_ACTION: _top_up,

@@ -9,15 +9,20 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.alerts.postgres_book import AlertBook
+from gateway.alerts.service import AlertSections
+from gateway.alerts.top_up_news import TopUpMessages
 from gateway.budgets.balances import BalanceReading
 from gateway.cli.keys import print_table
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest
+from gateway.identity.declared import Declared
 from gateway.ledger.burning import GrantKind
 from gateway.ledger.credits import Credits
 from gateway.ledger.drafts import Kind
 from gateway.ledger.grants import PRIORITY_DEFAULT, NewGrant
 from gateway.ledger.topups import ManualPayments, TopUp, TopUpStatus
+from gateway.reload import LiveConfig
 from pricing.money import format_credits, parse_credits
 
 GRANTS_SHOWN = 20
@@ -97,9 +102,20 @@ def _command(
 
 async def _run(options: argparse.Namespace, run: Run) -> int:
     async with open_stores(options.config) as stores:
-        credits = Credits.build(stores.postgres, stores.holds.balances, ManualPayments(), _now)
+        credits = Credits.build(stores.postgres, stores.holds.balances, ManualPayments(), _now, _news(stores))
         await run(options, stores, credits)
     return 0
+
+
+def _news(stores: Stores) -> TopUpMessages:
+    """People are told as if it had been done over the API; a running gateway delivers the messages."""
+    settings = stores.settings
+    sections = AlertSections(settings.alerts, settings.mail, settings.sms, settings.webhooks)
+
+    def declared() -> Declared:
+        return Declared(LiveConfig(settings).current.limits, settings.limits.name)
+
+    return TopUpMessages(AlertBook(stores.postgres, stores.redis, declared, _now, sections.channels))
 
 
 async def _grant(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:

@@ -11,7 +11,7 @@ from gateway.ledger.postgres_credits import CreditLedger
 from gateway.ledger.postgres_outbox import BalanceOutbox
 from gateway.ledger.postgres_poster import LedgerPoster
 from gateway.ledger.postgres_reading import LedgerReading
-from gateway.ledger.postgres_topups import TopUps
+from gateway.ledger.postgres_topups import TopUpNews, TopUps
 from gateway.ledger.topups import PaymentProvider
 from gateway.stores.postgres import Postgres
 
@@ -34,13 +34,14 @@ class Credits:
         balances: Balances,
         payments: PaymentProvider,
         now: Callable[[], datetime],
+        news: TopUpNews | None = None,
     ) -> Credits:
         outbox, poster = BalanceOutbox(postgres), LedgerPoster(postgres)
         relay = BalanceRelay(outbox, balances, now)
         ledger = CreditLedger(postgres, now, relay.tell)
         return cls(
             ledger=ledger,
-            top_ups=TopUps(postgres, ledger, payments, relay.tell),
+            top_ups=TopUps(postgres, ledger, payments, relay.tell, news=news),
             reading=LedgerReading(postgres),
             poster=poster,
             relay=relay,

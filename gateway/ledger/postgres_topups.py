@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Protocol
 
 from gateway.errors import Conflict, IdempotencyConflict, NotFound, TollgateError
 from gateway.ledger.burning import GrantKind
@@ -28,7 +29,7 @@ from gateway.ledger.topups import (
     price_minor,
 )
 from gateway.stores import postgres_audit
-from gateway.stores.postgres import Postgres, Row
+from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.ledger", "topups.sql")
@@ -43,6 +44,27 @@ class Buyer:
     user_id: str | None = None
 
 
+Announce = Callable[[], Awaitable[None]]
+
+
+class TopUpNews(Protocol):
+    """Tells people what becomes of top-ups."""
+
+    async def record(self, session: Session, top_up: TopUp) -> Announce:
+        """Within the transaction that made ``top_up`` what it is; what it returns is called once that is committed."""
+
+
+class NoNews:
+    """Nobody is told."""
+
+    async def record(self, session: Session, top_up: TopUp) -> Announce:
+        return _nothing
+
+
+async def _nothing() -> None:
+    pass
+
+
 class TopUps:
     """``told`` hears of organisations whose balance changed, see `gateway.ledger.bookkeeper.BalanceRelay.tell`."""
 
@@ -53,12 +75,14 @@ class TopUps:
         payments: PaymentProvider,
         told: Callable[[str], Awaitable[None]],
         bounds: TopUpBounds | None = None,
+        news: TopUpNews | None = None,
     ) -> None:
         self._postgres = postgres
         self._ledger = ledger
         self._payments = payments
         self._told = told
         self._bounds = bounds or TopUpBounds()
+        self._news = news or NoNews()
 
     async def request(self, buyer: Buyer, amount: int, credit_usd: Decimal, *, idempotency_key: str) -> TopUp:
         """Ask to buy ``amount`` microcredits. Raises `BadRequest`, `IdempotencyConflict`, `Conflict` when too many
@@ -118,11 +142,17 @@ class TopUps:
         except TollgateError as error:
             await self._move(top_up.org_id, top_up.top_up_id, TopUpStatus.FAILED, "system", error.message)
             raise
-        row = await self._postgres.fetch_one(
-            _SQL["begun"], top_up.org_id, top_up.top_up_id, begun.reference, begun.url, begun.instructions
-        )
-        assert row is not None
-        return _top_up(row)
+        announce: Announce = _nothing
+        async with posting(self._postgres, top_up.org_id, self._ledger.now()) as ledger:
+            row = await ledger.session.fetch_one(
+                _SQL["begun"], top_up.org_id, top_up.top_up_id, begun.reference, begun.url, begun.instructions
+            )
+            assert row is not None
+            top_up = _top_up(row)
+            if top_up.status is TopUpStatus.PENDING:  # nobody cancelled it while the provider was asked
+                announce = await self._news.record(ledger.session, top_up)
+        await announce()
+        return top_up
 
     async def confirm(self, org_id: str, top_up_id: str, *, actor: str, reason: str = "") -> TopUp:
         """The money came: grant the credits. A second time it answers what the first did.
@@ -155,7 +185,10 @@ class TopUps:
             assert row is not None
             after = {"status": to.value, "reason": reason}
             await _audit(ledger, actor, f"top_up.{to.value}", top_up, after, {"status": top_up.status.value})
-            return _top_up(row)
+            moved = _top_up(row)
+            announce = await self._news.record(ledger.session, moved)
+        await announce()
+        return moved
 
     async def _grant(self, ledger: Posting, top_up: TopUp, actor: str) -> str:
         new = NewGrant(
