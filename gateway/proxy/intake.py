@@ -33,6 +33,8 @@ NOT_FORWARDED = (
 )
 """Hop-by-hop, rewritten by the gateway, or the client's credentials and what would get around the checks."""
 
+REMEMBERED_NAME_BYTES_MAX = 64
+"""Header names in use are shorter by half."""
 ID_CHARS_MAX = 256
 TAGS_MAX = 32
 _LIMITED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:-]{0,127}")
@@ -134,11 +136,18 @@ def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
     return [header for header in kept if header[0].lower() not in named]
 
 
-@lru_cache(maxsize=1024)
 def goes_on(name: bytes) -> bool:
     """Whether a header of this name, however it is spelled, is for the provider too."""
+    # A client could have names of 64 KB remembered, a thousand of them.
+    return _is_forwarded(name) if len(name) <= REMEMBERED_NAME_BYTES_MAX else _forwarded(name)
+
+
+def _forwarded(name: bytes) -> bool:
     lower = name.lower()
     return lower not in NOT_FORWARDED and not lower.startswith(b"x-tollgate-")
+
+
+_is_forwarded = lru_cache(maxsize=1024)(_forwarded)
 
 
 def forwarded_query(query: str) -> str:
