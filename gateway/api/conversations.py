@@ -62,7 +62,7 @@ class ConversationsReply(BaseModel):
 def conversation_operations(desk: ReportDesk) -> list[AnyOperation]:
     async def page(call: Call[PageParams, NoBody]) -> ConversationsReply:
         org = named_org(call.reach)
-        veil = desk.veil(org, call.principal.may(Action.SEE_PEOPLE))
+        veil = desk.veil(org, call.principal.names_people(Action.SEE_USAGE))
         limit = call.params.limit
         found = await desk.conversations.page(
             org, call.reach, limit + 1, read_instant_cursor(call.params.cursor)
@@ -80,7 +80,7 @@ def conversation_operations(desk: ReportDesk) -> list[AnyOperation]:
         found = await desk.conversations.one(org, call.reach, call.params.id)
         if found is None:
             raise NotFound("There is no such conversation.")
-        return await _reply(found, desk.veil(org, call.principal.may(Action.SEE_PEOPLE)))
+        return await _reply(found, desk.veil(org, call.principal.names_people(Action.SEE_USAGE)))
 
     async def name(call: Call[ConversationParams, Title]) -> ConversationReply:
         org = named_org(call.reach)
@@ -89,7 +89,7 @@ def conversation_operations(desk: ReportDesk) -> list[AnyOperation]:
         found = await desk.conversations.one(org, call.reach, call.params.id)
         if found is None:
             raise NotFound("There is no such conversation.")
-        return await _reply(found, desk.veil(org, call.principal.may(Action.SEE_PEOPLE)))
+        return await _reply(found, desk.veil(org, call.principal.names_people(Action.SEE_USAGE)))
 
     return _described(page, one, name)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
@@ -13,10 +13,18 @@ YEAR_LEAST, YEAR_MOST = 2020, 2200
 """Before it nothing was recorded; beyond it Redis's scripts cannot count microseconds exactly."""
 
 
-def _utc(value: datetime) -> datetime:
+DateOrInstant = TypeVar("DateOrInstant", bound=date)
+
+
+def within_years(value: DateOrInstant) -> DateOrInstant:
+    """Raises ValueError for what is so early or late that calendars and stores cannot count with it."""
     if not YEAR_LEAST <= value.year <= YEAR_MOST:
         raise ValueError(f"must be between the years {YEAR_LEAST} and {YEAR_MOST}")
-    return value.astimezone(UTC)
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    return within_years(value).astimezone(UTC)
 
 
 def _signed(value: object) -> int:

@@ -92,7 +92,7 @@ def forecast_operations(desk: ReportDesk) -> list[AnyOperation]:
             models=asked.model or None,
             operations=asked.operation or None,
         )
-        veil = desk.veil(org, call.principal.may(Action.SEE_PEOPLE))
+        veil = desk.veil(org, call.principal.names_people(Action.SEE_USAGE))
         async with desk.snapshot(org, call.reach) as snapshot:
             calendar = snapshot.calendar
             if veil.hides and filters.users is not None:

@@ -27,7 +27,7 @@ happened can be told; totals as they are now. `end`: this connection is over (`s
 `role_changed`). Lines that start with a colon keep the connection alive.
 
 Connect again with the `Last-Event-ID` that was seen last (browsers do so by themselves), and nothing is missed or told
-twice. Everyone sees what their role may see of the usage."""
+twice. Everyone sees what their role may see of the usage; `user` is null for those who may not see people by name."""
 
 
 class LiveParams(OrgParams):

@@ -10,9 +10,10 @@ from enum import StrEnum
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from gateway.api.amount import Amount
+from gateway.api.credit_fields import within_years
 from gateway.api.download import download
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams
 from gateway.api.usage_shapes import PeriodReply, UsageSums
@@ -45,7 +46,10 @@ class ReportParams(OrgParams):
     period: Annotated[
         ReportPeriod, Field(description="A day, a week or a month of the organisation's calendar.")
     ] = ReportPeriod.MONTHLY
-    day: Annotated[date | None, Field(description="Any date in it; default: today.")] = None
+    day: Annotated[
+        Annotated[date, AfterValidator(within_years)] | None,
+        Field(description="Any date in it; default: today."),
+    ] = None
     format: ReportFormat = ReportFormat.JSON
 
 
@@ -118,7 +122,7 @@ async def _parts(
 ) -> AsyncGenerator[str | bytes]:
     org = named_org(call.reach)
     asked = call.params
-    veil = desk.veil(org, call.principal.may(Action.SEE_PEOPLE))
+    veil = desk.veil(org, call.principal.names_people(Action.SEE_USAGE))
     async with desk.snapshot(org, call.reach) as snapshot:
         day = asked.day or snapshot.calendar.day_of(call.now)
         parts: AsyncGenerator[str] | AsyncGenerator[bytes]

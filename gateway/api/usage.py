@@ -85,7 +85,7 @@ def usage_operations(desk: ReportDesk) -> list[AnyOperation]:
     async def usage(call: Call[UsageParams, NoBody]) -> UsageReply | web.StreamResponse:
         asked = call.params
         org = named_org(call.reach)
-        veil = desk.veil(org, call.principal.may(Action.SEE_PEOPLE))
+        veil = desk.veil(org, call.principal.names_people(Action.SEE_USAGE))
         if asked.format == "csv":
             return await download(call, CSV, f"usage-{org}.csv", _groups_csv(desk, call, veil))
         async with desk.snapshot(org, call.reach) as snapshot:
@@ -97,7 +97,7 @@ def usage_operations(desk: ReportDesk) -> list[AnyOperation]:
     async def lines(call: Call[LinesParams, NoBody]) -> LinesReply | web.StreamResponse:
         asked = call.params
         org = named_org(call.reach)
-        veil = desk.veil(org, call.principal.may(Action.SEE_PEOPLE))
+        veil = desk.veil(org, call.principal.names_people(Action.SEE_USAGE))
         if asked.format == "csv":
             return await download(call, CSV, f"requests-{org}.csv", _lines_csv(desk, call, veil))
         after = read_instant_cursor(asked.cursor)

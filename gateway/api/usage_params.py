@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from gateway.api.credit_fields import within_years
 from gateway.api.operation import OrgParams
 from gateway.errors import BadRequest
 from gateway.reports.period import DAY, Granularity, OrgCalendar, Period, ReportPeriod
@@ -23,8 +24,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 def _day_or_instant(text: str) -> str:
     if _DAY.fullmatch(text):
-        date.fromisoformat(text)
-    elif datetime.fromisoformat(text.replace(" ", "+")).tzinfo is None:
+        within_years(date.fromisoformat(text))
+    elif within_years(datetime.fromisoformat(text.replace(" ", "+"))).tzinfo is None:
         raise ValueError("needs an offset, e.g. 2026-11-22T10:00:00Z; or give a date, e.g. 2026-11-22")
     return text
 

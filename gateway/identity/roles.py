@@ -160,6 +160,11 @@ class Principal:
     def may(self, action: Action) -> bool:
         return self.extent(action) is not Extent.NONE
 
+    def names_people(self, action: Action) -> bool:
+        """Whether everybody whom ``action`` reaches may be shown by name: roles add up, and one of them may reach
+        further than the one that sees people."""
+        return self.extent(Action.SEE_PEOPLE) >= self.extent(action)
+
     def reach(self, action: Action, org: str | None) -> Reach:
         """How far ``action`` reaches in ``org`` (None: one's own).
 

@@ -17,10 +17,11 @@ from gateway.live.spending import Spending
 
 
 class Audience:
-    """Of one organisation and one `Reach`."""
+    """Of one organisation and one `Reach`. ``names``: whether people are shown by name."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, *, names: bool) -> None:
         self.reach = reach
+        self.names = names
         self.listeners: set[Listener] = set()
         self.spending = Spending()
         self.charged_microcredits = 0
@@ -44,7 +45,7 @@ class Audience:
             return
         pending, self._pending = self._pending, []
         first = pending[0].sequence
-        everything = b"".join(settlement.wire for settlement in pending)
+        everything = b"".join(settlement.told(self.names) for settlement in pending)
         for listener in self.listeners:
             if listener.after < first:
                 listener.push(everything)
@@ -53,7 +54,9 @@ class Audience:
 
     def _push_later_ones(self, listener: Listener, pending: Iterable[Settlement]) -> None:
         """To one whose client knows some of ``pending`` from another gateway or from its opening."""
-        later = b"".join(settlement.wire for settlement in pending if settlement.sequence > listener.after)
+        later = b"".join(
+            settlement.told(self.names) for settlement in pending if settlement.sequence > listener.after
+        )
         if later:
             listener.push(later)
 

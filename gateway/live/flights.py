@@ -32,15 +32,15 @@ class Flights:
         return [call for _, calls in self._told.values() for call in calls]
 
     @staticmethod
-    def said(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The `in_flight` event of one audience."""
+    def said(calls: Sequence[Mapping[str, Any]], *, names: bool = True) -> dict[str, Any]:
+        """The `in_flight` event of one audience; without users where it may not see ``names``."""
         dearest = sorted(calls, key=lambda call: -int(call["microcredits"]))[:SHOWN_MAX]
         return {
             "open": len(calls),
             "so_far": wire.amount(sum(call["microcredits"] for call in calls)),
             "held": wire.amount(sum(call["held"] for call in calls)),
             "estimated": True,
-            "calls": [_said(call) for call in dearest],
+            "calls": [_said(call if names else {**call, "user": None}) for call in dearest],
         }
 
 

@@ -19,7 +19,7 @@ from gateway.budgets.directory import OrgRules
 from gateway.budgets.keyspace import partition_of
 from gateway.budgets.windows import Calendar
 from gateway.errors import ShuttingDown, StoreUnavailable, Unauthenticated
-from gateway.identity.roles import Principal, Reach
+from gateway.identity.roles import Action, Principal, Reach
 from gateway.ledger.row import microseconds
 from gateway.live import channels, wire
 from gateway.live.audience import Audience
@@ -122,7 +122,7 @@ class LiveHub:
             await self._follow()
             # From here to the first await: whatever is settled after this position reaches the listener.
             room = self._room(reach.org_id)
-            audience = room.audience(reach)
+            audience = room.audience(reach, names=principal.names_people(Action.SEE_USAGE))
             position = self._follower.positions[room.partition]
             listener = Listener(principal, position, audience.charged_microcredits)
             audience.listeners.add(listener)
@@ -170,7 +170,7 @@ class LiveHub:
             if audience.reach.covers(settlement.team, settlement.user, settlement.key)
         ]
         listener.baseline -= sum(settlement.microcredits for settlement in seen)
-        told = b"".join(settlement.wire for settlement in seen)
+        told = b"".join(settlement.told(audience.names) for settlement in seen)
         return wire.RETRY + told + self._totals(b"totals", room, audience, listener, listener.after)
 
     async def _missed_by(self, room: Room, after: int, position: int) -> list[Settlement] | None:

@@ -31,9 +31,9 @@ class Room:
         """Held while what somebody missed is read from the stores."""
         self._told_day_us = 0
         self._told_at_us = 0
-        self._audiences: dict[Reach, Audience] = {}
+        self._audiences: dict[tuple[Reach, bool], Audience] = {}
         self._by_sight: dict[tuple[str, str], set[Audience]] = {}
-        self._whole: Audience | None = None
+        self._whole: set[Audience] = set()
 
     def __len__(self) -> int:
         return sum(len(audience.listeners) for audience in self._audiences.values())
@@ -42,13 +42,13 @@ class Room:
     def audiences(self) -> tuple[Audience, ...]:
         return tuple(self._audiences.values())
 
-    def audience(self, reach: Reach) -> Audience:
-        """The audience of ``reach``, made if it is not there."""
-        found = self._audiences.get(reach)
+    def audience(self, reach: Reach, *, names: bool = True) -> Audience:
+        """The audience of ``reach`` that sees people by ``names`` or does not, made if it is not there."""
+        found = self._audiences.get((reach, names))
         if found is None:
-            found = self._audiences[reach] = Audience(reach)
+            found = self._audiences[reach, names] = Audience(reach, names=names)
             if reach.whole:
-                self._whole = found
+                self._whole.add(found)
             for sight in _sights(reach):
                 self._by_sight.setdefault(sight, set()).add(found)
         return found
@@ -56,11 +56,11 @@ class Room:
     def leave(self, audience: Audience, listener: Listener) -> bool:
         """Idempotent. An audience that nobody is left in goes; says whether it did."""
         audience.listeners.discard(listener)
-        if audience.listeners or self._audiences.get(audience.reach) is not audience:
+        known_as = (audience.reach, audience.names)
+        if audience.listeners or self._audiences.get(known_as) is not audience:
             return False
-        del self._audiences[audience.reach]
-        if audience is self._whole:
-            self._whole = None
+        del self._audiences[known_as]
+        self._whole.discard(audience)
         for sight in _sights(audience.reach):
             others = self._by_sight[sight]
             others.discard(audience)
@@ -72,7 +72,7 @@ class Room:
         """Count a settlement and have it told at the next flush."""
         self.history.append(settlement)
         self.flights.end(settlement.request_id)
-        found: set[Audience] = {self._whole} if self._whole is not None else set()
+        found = set(self._whole)
         for sight in (
             ("team", settlement.team or ""),
             ("user", settlement.user or ""),
@@ -122,7 +122,7 @@ class Room:
             if not seen and not audience.showed_flights:
                 continue
             audience.showed_flights = bool(seen)
-            told = wire.event(b"in_flight", Flights.said(seen))
+            told = wire.event(b"in_flight", Flights.said(seen, names=audience.names))
             for listener in audience.listeners:
                 listener.push(told)
 

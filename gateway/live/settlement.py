@@ -23,9 +23,16 @@ class Settlement:
     microcredits: int
     wire: bytes
     """The whole `usage` event."""
+    nameless: bytes
+    """The same without its user."""
+
+    def told(self, names: bool) -> bytes:
+        """To those who may see people by ``names``, or may not."""
+        return self.wire if names else self.nameless
 
     @classmethod
     def of(cls, row: UsageRow) -> Settlement:
+        said = _said(row)
         return cls(
             request_id=row.request_id,
             sequence=row.sequence,
@@ -35,7 +42,8 @@ class Settlement:
             key=row.key_id,
             started_at_us=microseconds(row.started_at),
             microcredits=row.credits_microcredits,
-            wire=wire.event(b"usage", _said(row), row.sequence),
+            wire=wire.event(b"usage", said, row.sequence),
+            nameless=wire.event(b"usage", {**said, "user": None}, row.sequence),
         )
 
 

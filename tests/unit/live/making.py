@@ -35,5 +35,6 @@ def settlement(
         key=f"{user}-key",
         started_at_us=at_us,
         microcredits=microcredits,
-        wire=event(b"usage", {"id": f"r{sequence}"}, sequence),
+        wire=event(b"usage", {"id": f"r{sequence}", "user": user}, sequence),
+        nameless=event(b"usage", {"id": f"r{sequence}", "user": None}, sequence),
     )

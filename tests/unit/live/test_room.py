@@ -50,6 +50,33 @@ def test_settlements_reach_those_who_may_see_them(reach: Reach, heard: list[int]
     assert room.audience(reach).charged_microcredits == 10 * len(heard)
 
 
+def test_who_may_not_see_people_by_name_hears_no_users() -> None:
+    room, owner, auditor = Room(ORG, 0, 0), Ear(), Ear()
+    room.audience(WHOLE, names=True).listeners.add(owner)
+    blind = room.audience(WHOLE, names=False)
+    blind.listeners.add(auditor)
+    call = {
+        "id": "r2",
+        "model": "m",
+        "operation": "chat",
+        "team": None,
+        "user": "ada",
+        "key": "k",
+        "seconds": 1,
+    }
+    room.flights.take("one", [{**call, "bytes": 0, "tokens": 0, "microcredits": 1, "held": 2}], now_s=0.0)
+    room.take(settlement(1))
+    room.flush()
+    room.tell_flights(0.0)
+    assert b'"ada"' in b"".join(owner.heard)
+    assert auditor.ids == [1]
+    assert b'"ada"' not in b"".join(auditor.heard)
+    assert room.leave(blind, auditor)
+    room.take(settlement(2))
+    room.flush()
+    assert (owner.ids, auditor.ids) == ([1, 2], [1])
+
+
 def test_who_joins_between_two_flushes_hears_only_what_came_after() -> None:
     room, early, late = Room(ORG, 0, 0), Ear(), Ear(after=1)
     room.audience(WHOLE).listeners.add(early)
