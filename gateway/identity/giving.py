@@ -20,7 +20,7 @@ from gateway.identity.people import no_such_person
 from gateway.identity.postgres_keys import KeyTable, ListedKey
 from gateway.identity.postgres_people import PeopleTable
 from gateway.identity.roles import Principal, Reach
-from gateway.identity.standing import Standing, acts_within
+from gateway.identity.standing import Standing, acts_within, manages
 from gateway.identity.teams import Teams
 
 
@@ -83,7 +83,7 @@ class KeyGiving:
         if new.team_id is not None:
             await self._teams.get(new.org_id, new.team_id)
         standing = await self._standing(new.org_id, new.user_id)
-        new = _placed(new, by, reach, standing)
+        new = placed(new, by, reach, standing)
         if new.trusted_attribution and not reach.whole:
             raise NotAllowed(
                 "Only an owner may say that a key's attribution is trusted.", param="trusted_attribution"
@@ -101,6 +101,7 @@ class KeyGiving:
             standing = await self._people.standing(record.org_id, record.user_id or "")
             declared = self._declarations.current.users.get((record.org_id, record.user_id or ""))
             standing = standing if declared is None else declared.standing
+            _check_stands_for(record.user_id, by, reach, standing)
             self._check_access(record.access, record.user_id, standing, by)
             as_asked = _as_new(record)
             if await self._narrowed(as_asked, by) != as_asked:
@@ -179,7 +180,7 @@ def narrowed(new: NewKey, own: KeyRecord) -> NewKey:
     return replace(new, allowed_models=models, allowed_operations=operations, expires_at=expires_at)
 
 
-def _placed(new: NewKey, by: Principal, reach: Reach, standing: Standing) -> NewKey:
+def placed(new: NewKey, by: Principal, reach: Reach, standing: Standing) -> NewKey:
     """With the team that the key counts for. Raises `NotAllowed` where ``by`` may not make such a key."""
     if new.team_id is None and new.user_id is not None and len(standing.teams) == 1:
         new = replace(new, team_id=next(iter(standing.teams)))
@@ -192,8 +193,20 @@ def _placed(new: NewKey, by: Principal, reach: Reach, standing: Standing) -> New
         return new
     of_team = new.user_id is None or new.team_id in standing.teams
     if new.team_id in by.leads and of_team:
+        _check_stands_for(new.user_id, by, reach, standing)
         return new
     raise NotAllowed("You may make keys for yourself, and for teams that you lead.", param="user")
+
+
+def _check_stands_for(user: str | None, by: Principal, reach: Reach, standing: Standing) -> None:
+    """Whoever holds a key may see and export what is its user's own, whatever its access: so nobody is given the secret
+    of somebody whom they do not manage. Raises `NotAllowed`."""
+    if user is None or user == by.user_id or reach.whole or manages(by, standing):
+        return
+    raise NotAllowed(
+        f"{user} has a role above yours or is in a team that you do not lead: ask an owner, or make a key of the team.",
+        param="user",
+    )
 
 
 def _as_new(record: KeyRecord) -> NewKey:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.errors import NotAllowed
-from gateway.identity.giving import narrowed
+from gateway.identity.giving import narrowed, placed
 from gateway.identity.issuing import NewKey
 from gateway.identity.keys import KeyRecord
-from gateway.identity.roles import Principal, Role
+from gateway.identity.roles import Principal, Reach, Role
 from gateway.identity.standing import Standing, acts_within, check_gives, manages, takes_in
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -60,6 +60,29 @@ def test_a_narrower_pattern_is_given(model: str) -> None:
 def test_a_wider_pattern_is_not(model: str) -> None:
     with pytest.raises(NotAllowed):
         narrowed(wanted(("gpt-4o", model)), own(("gpt-*",)))
+
+
+def lead(*teams: str) -> Principal:
+    return Principal("user:acme/lea", frozenset({Role.LEAD}), "acme", "lea", leads=frozenset(teams))
+
+
+@pytest.mark.parametrize(
+    "memberships",
+    [
+        [(None, Role.OWNER), ("research", Role.MEMBER)],
+        [(None, Role.AUDITOR), ("research", Role.MEMBER)],
+        [("research", Role.MEMBER), ("sales", Role.MEMBER)],
+    ],
+)
+def test_a_lead_is_given_no_secret_of_somebody_whom_they_do_not_manage(
+    memberships: list[tuple[str | None, Role]],
+) -> None:
+    """Even a key for calls alone shows and exports what is its user's own, in other teams too."""
+    reach = Reach("acme", frozenset({"research"}), frozenset({"lea"}), frozenset())
+    new = NewKey("acme", "x", team_id="research", user_id="ada")
+    with pytest.raises(NotAllowed):
+        placed(new, lead("research"), reach, Standing.of(memberships))
+    assert placed(new, lead("research"), reach, Standing.of([("research", Role.MEMBER)])) == new
 
 
 def test_more_operations_or_a_longer_life_are_not_given() -> None:
