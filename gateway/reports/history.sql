@@ -43,7 +43,9 @@ FROM (
       AND ($4::boolean OR team_id = ANY ($5::text[]) OR user_id = ANY ($6::text[]) OR key_id = ANY ($7::text[]))
     GROUP BY 1
 ) sums
+-- The title is of whoever began the conversation: others who use its id are not told.
 LEFT JOIN conversations c ON c.org_id = $1 AND c.conversation_id = sums.conversation_id
+      AND ($4::boolean OR c.team_id = ANY ($5::text[]) OR c.user_id = ANY ($6::text[]) OR c.key_id = ANY ($7::text[]))
 ORDER BY sums.credits_microcredits DESC, sums.conversation_id COLLATE "C"
 LIMIT $8
 
