@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field
 
 from gateway.alerts.kind import AlertKind, Severity
 from gateway.alerts.postgres_book import Alert, AlertBook
-from gateway.api.cursor import read_cursor, write_cursor
+from gateway.api.cursor import read_instant_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams
-from gateway.errors import BadRequest
 from gateway.identity.roles import Action, named_org
 
 AlertId = Annotated[str, Field(min_length=1, max_length=100)]
@@ -70,7 +69,7 @@ class _Handlers:
     async def list(self, call: Call[AlertsParams, NoBody]) -> AlertPage:
         params, org, reader = call.params, named_org(call.reach), call.principal.actor
         alerts = await self._book.page(
-            org, call.reach, reader, kind=params.kind, unread=params.unread, after=_after(params.cursor),
+            org, call.reach, reader, kind=params.kind, unread=params.unread, after=read_instant_cursor(params.cursor),
             limit=params.limit + 1,
         )  # fmt: skip
         page, more = alerts[: params.limit], len(alerts) > params.limit
@@ -112,14 +111,3 @@ def alert_operations(book: AlertBook) -> list[AnyOperation]:
             errors=(404,),
         ),
     ]
-
-
-def _after(cursor: str | None) -> tuple[datetime, str] | None:
-    position = read_cursor(cursor, 2)
-    if position is None:
-        return None
-    at, alert_id = position
-    try:
-        return datetime.fromisoformat(at), str(alert_id)
-    except (ValueError, TypeError) as error:
-        raise BadRequest("cursor: is of another list", param="cursor") from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
+from gateway.api.credit_fields import Instant
 from gateway.api.cursor import read_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, PageParams
 from gateway.errors import BadRequest
@@ -21,8 +22,8 @@ class AuditParams(PageParams):
     actor: Annotated[_Text, Field(examples=["user:acme/ada"])] = None
     action: Annotated[_Text, Field(description="`key.revoke`, or `key` for all that is done to keys.")] = None
     object: Annotated[_Text, Field(examples=["key:key-1f0c"])] = None
-    since: Annotated[AwareDatetime | None, Field(description="From this instant on.")] = None
-    until: Annotated[AwareDatetime | None, Field(description="Before this instant.")] = None
+    since: Annotated[Instant | None, Field(description="From this instant on.")] = None
+    until: Annotated[Instant | None, Field(description="Before this instant.")] = None
 
 
 class AuditView(BaseModel):

@@ -48,7 +48,7 @@ class Authentication:
         minute = int(time.time()) // MINUTE_S
         failures = f"tg:api:failures:{address}:{minute}"
         await self._refuse_guesser(failures)
-        if hmac.compare_digest(credential.encode(), self._admin_token):
+        if hmac.compare_digest(credential.encode("utf-8", "surrogateescape"), self._admin_token):
             return ADMIN, credential
         try:
             principal = await self._principals.principal_of(credential)

@@ -31,9 +31,16 @@ def read_cursor(cursor: str | None, length: int) -> tuple[Any, ...] | None:
         position = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError) as error:
         raise BadRequest("cursor: is not one that a page before gave out", param="cursor") from error
-    if not isinstance(position, list) or len(position) != length:
+    if not isinstance(position, list) or len(position) != length or not all(map(_is_part, position)):
         raise BadRequest("cursor: is of another list", param="cursor")
     return tuple(position)
+
+
+def _is_part(part: object) -> bool:
+    """Whether Postgres can take it."""
+    if isinstance(part, str):
+        return "\0" not in part
+    return part is None or (type(part) is int and -(2**63) <= part < 2**63)
 
 
 def read_instant_cursor(cursor: str | None) -> tuple[datetime, str] | None:
@@ -44,11 +51,11 @@ def read_instant_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     at, last_id = position
     try:
         instant = datetime.fromisoformat(at)
-    except (TypeError, ValueError) as error:
+        if not isinstance(last_id, str) or instant.tzinfo is None:
+            raise ValueError(position)
+        return instant.astimezone(UTC), last_id
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadRequest("cursor: is of another list", param="cursor") from error
-    if not isinstance(last_id, str) or instant.tzinfo is None:
-        raise BadRequest("cursor: is of another list", param="cursor")
-    return instant.astimezone(UTC), last_id
 
 
 def read_id_cursor(cursor: str | None) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
+from gateway.api.credit_fields import Instant
 from gateway.api.cursor import checked_id, read_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
 from gateway.api.orgs import AllowedModels, AllowedOperations
@@ -43,7 +44,7 @@ class NewKeyBody(Strict):
     allowed_operations: AllowedOperations = None
     requests_per_minute: Annotated[int | None, Field(ge=1, le=10_000)] = None
     open_calls: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
     trusted_attribution: Annotated[
         bool, Field(description="`x-tollgate-user` may carry a limit of its own. Owners only.")
     ] = False
@@ -51,7 +52,7 @@ class NewKeyBody(Strict):
 
 class Rotation(Strict):
     old_valid_until: Annotated[
-        AwareDatetime | None,
+        Instant | None,
         Field(description="How long the old secret goes on working, at most 90 days; default: it stops now."),
     ] = None
 

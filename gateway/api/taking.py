@@ -94,12 +94,16 @@ async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
 
 def _storable(value: Any) -> bool:
     """Whether all text in ``value`` can be kept: Postgres takes neither NUL nor half of a surrogate pair."""
-    if isinstance(value, str):
-        return "\0" not in value and (value.isascii() or _is_unicode(value))
-    if isinstance(value, Mapping):
-        return all(_storable(name) and _storable(item) for name, item in value.items())
-    if isinstance(value, list):
-        return all(map(_storable, value))
+    waiting = [value]  # not by recursion: JSON may be nested deeper than Python calls
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            if "\0" in part or not (part.isascii() or _is_unicode(part)):
+                return False
+        elif isinstance(part, Mapping):
+            waiting += [*part.keys(), *part.values()]
+        elif isinstance(part, list):
+            waiting += part
     return True
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from gateway.alerts.kind import AlertKind
 from gateway.alerts.postgres_deliveries import AttemptRow, DeliveryRow, DeliveryTable
 from gateway.alerts.postgres_webhooks import Endpoint, WebhookTable
+from gateway.api.credit_fields import Instant
 from gateway.api.cursor import read_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
 from gateway.errors import BadRequest
@@ -53,8 +54,8 @@ class ReplayBody(Strict):
     """One delivery by its id, or those of a time."""
 
     delivery_id: Annotated[str | None, Field(max_length=100)] = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Instant | None = None
+    until: Instant | None = None
     state: Annotated[State | None, Field(description="Of a time: only those that ended so.")] = None
 
 

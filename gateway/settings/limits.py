@@ -46,7 +46,7 @@ def parse_microcredits(value: Any) -> int:
         raise ValueError("must be a number of credits") from None
     if not credits.is_finite() or credits < 0:
         raise ValueError("must be a number of credits that is not negative")
-    if credits * _MICRO > MICROCREDITS_MAX:
+    if credits > Decimal(MICROCREDITS_MAX) / _MICRO:  # first: the product may be more than a Decimal holds
         raise ValueError(f"must be at most {MICROCREDITS_MAX / _MICRO:.6f} credits (2^53 microcredits)")
     amount = credits * _MICRO
     if amount != amount.to_integral_value():
