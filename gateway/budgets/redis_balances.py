@@ -180,7 +180,8 @@ class RedisBalances:
             page = await self._redis.command("XRANGE", keys.stream, start, "+", "COUNT", STREAM_PAGE)
             for _entry_id, flat in page:
                 fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                charged = fields.get(b"p") == b"1" and int(fields[b"n"]) <= sequence
+                # One that does not say was charged by a gateway of before the ledger.
+                charged = fields.get(b"p", b"1") == b"1" and int(fields[b"n"]) <= sequence
                 if charged and orjson.loads(fields[b"a"])["org_id"] == org:
                     found[fields[b"id"].decode()] = int(fields[b"c"])
             if len(page) < STREAM_PAGE:

@@ -88,5 +88,5 @@ class Result:
 #   c   credits charged, microcredits
 #   a   Admission as JSON
 #   r   Result as JSON; empty when the reaper wrote the entry (source `bound`, status `reaped`)
-#   p   '1' if the prepaid balance was charged, else empty
+#   p   '1' if the prepaid balance was charged, else empty; a gateway of before the ledger leaves it out
 STREAM_FIELDS = ("id", "t", "f", "n", "c", "a", "r", "p")

@@ -77,8 +77,8 @@ class UsageRow(NamedTuple):
     gateway_id: str
     partition: int
     sequence: int
-    from_balance: bool
-    """Whether the prepaid balance was charged."""
+    from_balance: bool | None
+    """Whether the prepaid balance was charged. None: a gateway of before the ledger did not say; the table decides."""
     end_user_trusted: bool = False
     """Whether the row counts towards the limits of ``end_user``."""
 
@@ -152,7 +152,7 @@ def _row(entry: Entry) -> UsageRow:
         gateway_id=_text(admission["gateway_id"]),
         partition=entry.partition,
         sequence=int(fields[b"n"]),
-        from_balance=fields.get(b"p") == b"1",
+        from_balance=fields[b"p"] == b"1" if b"p" in fields else None,
         end_user_trusted=admission.get("end_user_trusted") is True,
     )
 

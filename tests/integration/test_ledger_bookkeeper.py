@@ -16,11 +16,14 @@ from gateway.ledger.drafts import Account
 from gateway.ledger.migrate import bundled, migrate
 from gateway.ledger.postgres_reading import LedgerReading
 from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.reconcile import Report
 from gateway.ledger.reconcile_balances import reconcile_balances
+from gateway.ledger.row import merge
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import CommandFailed
 from tests.support.bank import Bank, open_bank
+from tests.support.usage_events import entry
 
 EMPTY = Report((), counters=0, unseeded=0, unread=0, unreadable=0)
 
@@ -234,3 +237,29 @@ async def test_a_key_of_a_grant_of_before_the_ledger_is_no_key_of_a_refund(bank:
     usage = await bank.postgres.fetch_value("SELECT id FROM ledger_transactions WHERE kind = 'usage'")
     with pytest.raises(IdempotencyConflict):
         await bank.ledger.refund("acme", usage, 100, reason="r", actor="admin", idempotency_key="k")
+
+
+async def test_usage_that_a_gateway_of_before_the_ledger_writes_or_settles_is_paid_by_balance(
+    bank: Bank,
+) -> None:
+    await bank.grant(100)
+    await bank.use(30)
+    columns = (
+        "started_at, finished_at, key_id, tags, provider, model, operation, route, streamed, input_tokens, "
+        "cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, buckets, cost_usd, "
+        "credits_microcredits, held_microcredits, usage_source, status, flags, gateway_id, partition, sequence"
+    )
+    for request_id, org in (("old", "acme"), ("other", "globex")):
+        await bank.postgres.execute(
+            f"INSERT INTO usage_events (request_id, org_id, {columns}) SELECT $1, $2, {columns} FROM usage_events "
+            "WHERE request_id NOT IN ('old', 'other')",
+            request_id,
+            org,
+        )
+    settled = merge(entry("settled", charged_microcredits=5))
+    assert settled.from_balance is None
+    await UsageTable(bank.postgres).write([settled])
+    pending = await bank.postgres.fetch(
+        "SELECT org_id, from_balance, sum(microcredits)::bigint FROM ledger_pending GROUP BY 1, 2 ORDER BY 1"
+    )
+    assert [tuple(row.values()) for row in pending] == [("acme", True, 65), ("globex", False, 30)]
