@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from gateway.alerts.digest import Digest, ModelSpend
 from gateway.alerts.service import Alerts, AlertSections
 from gateway.alerts.top_up_news import TopUpMessages
 from gateway.api.alert_settings import alert_setting_operations
@@ -48,6 +49,7 @@ from gateway.identity.keyring import Keyring
 from gateway.identity.postgres_places import Places
 from gateway.identity.principals import KeyPrincipals
 from gateway.identity.registry import Registry
+from gateway.identity.roles import Reach
 from gateway.identity.vault import Vault
 from gateway.jobs.runner import JobRunner
 from gateway.jobs.upkeep import upkeep_trades
@@ -61,7 +63,9 @@ from gateway.reload import LiveConfig
 from gateway.reports.calendar_keeper import CalendarKeeper
 from gateway.reports.desk import ReportDesk
 from gateway.reports.elsewhere import ElsewhereQuotes
+from gateway.reports.postgres_usage_reading import GROUPS_MAX
 from gateway.reports.prices import CurrentPrices
+from gateway.reports.question import Dimension
 from gateway.settings.config import Settings
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
@@ -69,6 +73,26 @@ from gateway.stores.redis import RedisStore
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+class UsageDigests:
+    """What summaries say was used: the figures of reports, by the same sums. See `gateway.alerts.digest.Digests`."""
+
+    def __init__(self, desk: ReportDesk) -> None:
+        self._desk = desk
+
+    async def digest(self, org: str, start: datetime, end: datetime) -> Digest:
+        """Raises `PostgresUnavailable`."""
+        async with self._desk.snapshot(org, Reach(org)) as snapshot:
+            period = snapshot.calendar.between(start, end)
+            question = snapshot.question(period, group_by=[Dimension.MODEL])
+            groups = await snapshot.reading.top(question, snapshot.calendar, GROUPS_MAX)
+        return Digest(
+            tuple(
+                ModelSpend(group.names[0] or "", group.sums.credits_microcredits, group.sums.requests)
+                for group in groups
+            )
+        )
 
 
 class BackOffice:
@@ -117,6 +141,7 @@ class BackOffice:
             now,
             self.registry.publishing,
             partitions=settings.redis.partitions,
+            digests=UsageDigests(self.reports),
         )
         news = TopUpMessages(self.alerts.book)
         self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now, news)

@@ -48,7 +48,7 @@ class ByOrg:
             hour = self.hour if choice is None or choice.summary_hour is None else choice.summary_hour
             zone = ZoneInfo(self.calendar(org).time_zone)
             found += [
-                Job(self.kind.value, org, period.name, period.run_at)
+                Job(self.kind.value, org, period.name, max(period.run_at, period.end + SETTLING))
                 for period in self.around(now, zone, hour)
             ]
         return found
