@@ -10,7 +10,16 @@ from pydantic import BaseModel, Field
 
 from gateway.api.amount import Amount
 from gateway.api.cursor import read_instant_cursor, write_cursor
-from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
+from gateway.api.operation import (
+    LINE,
+    AnyOperation,
+    Call,
+    NoBody,
+    Operation,
+    OrgParams,
+    PageParams,
+    Strict,
+)
 from gateway.errors import NotFound
 from gateway.identity.roles import Action, named_org
 from gateway.reports.desk import ReportDesk
@@ -30,7 +39,7 @@ class Title(Strict):
         Field(
             min_length=1,
             max_length=TITLE_CHARS_MAX,
-            pattern=r"^[^\x00-\x1f\x7f]+$",
+            pattern=LINE,
             description="null: none.",
         ),
     ]

@@ -21,6 +21,8 @@ BODY_BYTES_MAX = 1024 * 1024
 PAGE_ITEMS = 50
 PAGE_ITEMS_MAX = 1000
 CURSOR_CHARS_MAX = 500
+LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$"
+"""Text of one line that people read: nothing that breaks it, and nothing that turns the direction of what follows."""
 
 
 class Strict(BaseModel):

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from gateway.api.cursor import read_id_cursor, write_cursor
-from gateway.api.operation import AnyOperation, Call, NoBody, NoParams, Operation, PageParams, Strict
+from gateway.api.operation import LINE, AnyOperation, Call, NoBody, NoParams, Operation, PageParams, Strict
 from gateway.errors import NotAllowed, NotFound
 from gateway.identity.keys import Source
 from gateway.identity.orgs import Org, OrgProfile, Orgs
 from gateway.identity.roles import Action, Reach, Role
 from gateway.settings.limits import Id, ModelPattern, OperationName, TimeZone, WeekStart
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=LINE)]
 AllowedModels = Annotated[
     tuple[ModelPattern, ...] | None,
     Field(

@@ -12,7 +12,7 @@ from gateway.alerts.postgres_deliveries import AttemptRow, DeliveryRow, Delivery
 from gateway.alerts.postgres_webhooks import Endpoint, WebhookTable
 from gateway.api.credit_fields import Instant
 from gateway.api.cursor import read_cursor, write_cursor
-from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
+from gateway.api.operation import LINE, AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
 from gateway.errors import BadRequest
 from gateway.identity.roles import Action, named_org
 
@@ -37,7 +37,7 @@ class DeliveryParams(OrgParams):
 
 class EndpointBody(Strict):
     url: Annotated[str, Field(description="https, and of the public internet.", max_length=2000)]
-    description: Annotated[str, Field(max_length=500)] = ""
+    description: Annotated[str, Field(max_length=500, pattern=LINE)] = ""
     kinds: Kinds = None
 
 
@@ -45,7 +45,7 @@ class EndpointChange(Strict):
     """What is left out stays."""
 
     url: Annotated[str | None, Field(max_length=2000)] = None
-    description: Annotated[str | None, Field(max_length=500)] = None
+    description: Annotated[str | None, Field(max_length=500, pattern=LINE)] = None
     kinds: Kinds = None
     active: Annotated[bool | None, Field(description="false: nothing is sent; what waits is dropped.")] = None
 
@@ -208,7 +208,8 @@ class _Handlers:
         return NewSecret(secret=secret, former_valid_until=until)
 
     async def ping(self, call: Call[EndpointParams, NoBody]) -> Queued:
-        return Queued(deliveries=[await self._webhooks.ping(named_org(call.reach), call.params.id)])
+        made = await self._webhooks.ping(named_org(call.reach), call.params.id, actor=call.principal.actor)
+        return Queued(deliveries=[made])
 
     async def deliveries(self, call: Call[DeliveriesParams, NoBody]) -> DeliveryPage:
         params, org = call.params, named_org(call.reach)
@@ -236,8 +237,8 @@ class _Handlers:
             raise BadRequest("since: name either one delivery_id or a time since when", param="since")
         endpoint = await self._webhooks.get(org, call.params.id)
         made = await self._deliveries.replay(
-            org, endpoint.target, call.now, delivery_id=body.delivery_id, since=body.since, until=body.until,
-            state=body.state,
+            org, endpoint.target, call.now, actor=call.principal.actor, delivery_id=body.delivery_id,
+            since=body.since, until=body.until, state=body.state,
         )  # fmt: skip
         return Queued(deliveries=made)
 

@@ -35,8 +35,10 @@ SELECT (to_jsonb(t) - 'org_id' - 'url')::text AS item
 FROM top_ups t WHERE org_id = $1 AND requested_by_user = $2 ORDER BY created_at, top_up_id
 
 -- name: audit
+-- From where somebody else did something is personal to them.
 SELECT jsonb_build_object('place', place, 'at', audit_instant(at), 'actor', actor, 'action', action, 'object', object,
-                          'address', address, 'before', before, 'after', after)::text AS item
+                          'address', CASE WHEN actor = 'user:' || $1::text || '/' || $2::text THEN address END,
+                          'before', before, 'after', after)::text AS item
 FROM audit_log
 WHERE actor = 'user:' || $1::text || '/' || $2::text OR object = 'person:' || $1::text || '/' || $2::text
 ORDER BY place

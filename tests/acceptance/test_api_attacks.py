@@ -148,3 +148,25 @@ def test_a_lead_gets_no_key_that_stands_for_an_owner(staffed: GatewayProcess) ->
     for path, sent in (("/api/keys", body), (f"/api/keys/{theirs['id']}/rotate", {})):
         assert ask(staffed, "POST", path, key=key_of("lead"), body=sent).status == 403
     assert ask(staffed, "POST", f"/api/keys/{theirs['id']}/revoke", key=key_of("lead")).status == 200
+
+
+def test_an_export_says_not_from_where_somebody_else_did_something(staffed: GatewayProcess) -> None:
+    assert owner(staffed, "PUT", "/api/people/member/profile", {"name": "Max"}).status == 200
+    ask(staffed, "POST", "/api/credits/purchase", key=key_of("member"), body={"credits": "7"})
+    exported = ask(staffed, "GET", "/api/people/member/export", key=key_of("member")).json()
+    addresses = {(entry["actor"], entry["address"]) for entry in exported["audit"]}
+    assert addresses == {("user:acme/owner", None), ("user:acme/member", "127.0.0.1")}
+
+
+@pytest.mark.parametrize("text", ["a\r\nb", "\u202egnp.exe", "a\u2028b", "\x85", "\u2066x"])
+def test_what_people_read_holds_nothing_that_turns_or_breaks_its_line(
+    staffed: GatewayProcess, text: str
+) -> None:
+    used(staffed, key_of("owner"), "talk-2")
+    asked = [
+        ("PUT", "/api/conversations/talk-2", {"title": text}),
+        ("POST", "/api/teams", {"id": "turned", "name": text}),
+        ("POST", "/api/webhooks", {"url": "https://example.com/", "description": text}),
+    ]
+    for method, path, body in asked:
+        assert owner(staffed, method, path, body).status == 400, path
