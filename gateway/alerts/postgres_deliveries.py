@@ -12,6 +12,7 @@ from gateway.alerts.delivery import Attempt, Delivery, Outcome
 from gateway.alerts.identifiers import new_id
 from gateway.alerts.postgres_book import Alert
 from gateway.errors import NotFound
+from gateway.stores import postgres_audit
 from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
@@ -124,6 +125,7 @@ class DeliveryTable:
         target: str,
         now: datetime,
         *,
+        actor: str,
         delivery_id: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -146,6 +148,10 @@ class DeliveryTable:
                     _SQL["queue"], made[-1], org, row["alert_id"], row["message_id"], row["channel"], target,
                     row["subject"], now, row["delivery_id"],
                 )  # fmt: skip
+            await postgres_audit.record(
+                session, actor=actor, action="webhook.replay", org=org,
+                object=f"webhook:{target.removeprefix('endpoint:')}", after={"deliveries": len(made)},
+            )  # fmt: skip
         return made
 
     async def queue_test(self, session: Session, org: str, target: str, now: datetime) -> str:

@@ -131,13 +131,15 @@ class WebhookTable(WebhookReading):
             await _audit(session, actor, "webhook.rotate", endpoint, None, {"former_until": ends.isoformat()})
         return secret, ends
 
-    async def ping(self, org: str, endpoint_id: str) -> str:
+    async def ping(self, org: str, endpoint_id: str, *, actor: str) -> str:
         """Queue a test message; the id of its delivery. Raises `NotFound`, `Conflict`."""
         async with self._postgres.transaction() as session:
             endpoint = await self.get(org, endpoint_id, session)
             if endpoint.disabled_reason is not None:
                 raise Conflict(f"This webhook is not in use: {endpoint.disabled_reason}.")
-            return await self._deliveries.queue_test(session, org, endpoint.target, self._now())
+            delivery_id = await self._deliveries.queue_test(session, org, endpoint.target, self._now())
+            await _audit(session, actor, "webhook.test", endpoint, None, {"delivery_id": delivery_id})
+        return delivery_id
 
     async def sendable(self, endpoint_id: str) -> tuple[str, list[str]] | None:
         """The URL and the secrets that sign now, newest first; None: nothing is to be sent there."""

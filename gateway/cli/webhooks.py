@@ -12,7 +12,6 @@ from gateway.alerts.postgres_webhooks import WebhookReading
 from gateway.cli.keys import print_table
 from gateway.cli.stores import actor, open_stores
 from gateway.errors import BadRequest
-from gateway.stores import postgres_audit
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
@@ -97,17 +96,8 @@ async def _replay(options: argparse.Namespace) -> int:
     async with open_stores(options.config) as stores:
         endpoint = await WebhookReading(stores.postgres).get(options.org, options.webhook_id)
         made = await DeliveryTable(stores.postgres).replay(
-            options.org, endpoint.target, datetime.now(UTC), delivery_id=options.delivery, since=options.since,
-            until=options.until, state=options.state,
+            options.org, endpoint.target, datetime.now(UTC), actor=actor(), delivery_id=options.delivery,
+            since=options.since, until=options.until, state=options.state,
         )  # fmt: skip
-        async with stores.postgres.transaction() as session:
-            await postgres_audit.record(
-                session,
-                actor=actor(),
-                action="webhook.replay",
-                object=f"webhook:{endpoint.endpoint_id}",
-                org=options.org,
-                after={"deliveries": len(made)},
-            )
     print(f"{len(made)} messages will be sent again")
     return 0

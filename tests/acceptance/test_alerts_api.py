@@ -176,6 +176,12 @@ def test_a_webhook_is_tested_watched_replayed_and_taken_out_of_use(
     assert ask(gateway, "GET", path, key=key_of("owner", "globex")).status == 404
     assert call(gateway, "DELETE", path).status == 204
     assert call(gateway, "GET", path).status == 404
+    audited = call(gateway, "GET", "/api/audit?limit=100").json()["items"]
+    mine = [one["action"] for one in audited if one["object"] == f"webhook:{endpoint['id']}"]
+    assert mine[::-1] == [
+        "webhook.add", "webhook.test", "webhook.rotate", "webhook.test", "webhook.replay", "webhook.replay",
+        "webhook.change", "webhook.remove",
+    ]  # fmt: skip
 
 
 def test_settings_reach_the_budgets_of_the_organisation(gateway: GatewayProcess) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 from standardwebhooks import Webhook
 
@@ -297,7 +298,7 @@ async def test_a_message_is_signed_by_every_secret_that_is_in_use(place: Town) -
     place.clock.time = place.clock.time.now(place.clock.time.tzinfo)
     endpoint, first = await webhooks.add("acme", f"{place.http.url}/hook", "", None, actor="test")
     second, _ = await webhooks.rotate("acme", endpoint.endpoint_id, actor="test")
-    await webhooks.ping("acme", endpoint.endpoint_id)
+    await webhooks.ping("acme", endpoint.endpoint_id, actor="user:acme/olga")
     await deliver_all(gateway)
     (message,) = place.http.received
     headers = {name.lower(): value for name, value in message.headers.items()}
@@ -307,7 +308,7 @@ async def test_a_message_is_signed_by_every_secret_that_is_in_use(place: Town) -
     stored = await place.postgres.fetch_value("SELECT string_agg(secret_sealed, ' ') FROM webhook_secrets")
     assert first.removeprefix("whsec_") not in stored
     place.clock.forward(hours=25)
-    await webhooks.ping("acme", endpoint.endpoint_id)
+    await webhooks.ping("acme", endpoint.endpoint_id, actor="user:acme/olga")
     await deliver_all(gateway)
     assert len(place.http.received[1].headers["webhook-signature"].split(" ")) == 1
 
@@ -315,7 +316,7 @@ async def test_a_message_is_signed_by_every_secret_that_is_in_use(place: Town) -
 async def test_a_failed_message_is_tried_ten_times_under_one_id_over_three_days(place: Town) -> None:
     gateway = await place.gateway(Directory({}))
     endpoint, _ = await gateway.alerts.webhooks.add("acme", f"{place.http.url}/hook", "", None, actor="test")
-    delivery_id = await gateway.alerts.webhooks.ping("acme", endpoint.endpoint_id)
+    delivery_id = await gateway.alerts.webhooks.ping("acme", endpoint.endpoint_id, actor="user:acme/olga")
     place.http.status = 500
     began = place.clock.time
     for _ in range(12 * 90):
@@ -345,8 +346,8 @@ async def test_what_a_receiver_answers_decides(place: Town, status: int, state: 
     gateway = await place.gateway(Directory({}))
     webhooks = gateway.alerts.webhooks
     endpoint, _ = await webhooks.add("acme", f"{place.http.url}/hook", "", None, actor="test")
-    delivery_id = await webhooks.ping("acme", endpoint.endpoint_id)
-    await webhooks.ping("acme", endpoint.endpoint_id)
+    delivery_id = await webhooks.ping("acme", endpoint.endpoint_id, actor="user:acme/olga")
+    await webhooks.ping("acme", endpoint.endpoint_id, actor="user:acme/olga")
     place.http.statuses["/hook"] = [status]
     place.http.reply_headers = {"location": f"{place.http.url}/elsewhere"}
     await gateway.courier("webhook").turn()
@@ -362,7 +363,7 @@ async def test_what_a_receiver_answers_decides(place: Town, status: int, state: 
 async def test_a_receiver_may_ask_for_more_time(place: Town) -> None:
     gateway = await place.gateway(Directory({}))
     endpoint, _ = await gateway.alerts.webhooks.add("acme", f"{place.http.url}/hook", "", None, actor="test")
-    await gateway.alerts.webhooks.ping("acme", endpoint.endpoint_id)
+    await gateway.alerts.webhooks.ping("acme", endpoint.endpoint_id, actor="user:acme/olga")
     place.http.statuses["/hook"] = [503]
     place.http.reply_headers = {"retry-after": "1200"}
     await gateway.courier("webhook").turn()
@@ -391,7 +392,7 @@ async def test_a_dead_target_holds_up_neither_other_targets_nor_the_order_of_its
 async def test_a_message_whose_gateway_died_is_sent_by_another_when_its_lease_ends(place: Town) -> None:
     one, other = [await place.gateway(Directory({})) for _ in range(2)]
     endpoint, _ = await one.alerts.webhooks.add("acme", f"{place.http.url}/hang", "", None, actor="test")
-    await one.alerts.webhooks.ping("acme", endpoint.endpoint_id)
+    await one.alerts.webhooks.ping("acme", endpoint.endpoint_id, actor="user:acme/olga")
     place.http.hanging.add("/hang")
     task = asyncio.create_task(one.courier("webhook").turn())
     async with asyncio.timeout(10):
@@ -418,17 +419,32 @@ async def test_deliveries_are_repeated_one_by_one_or_from_a_time_on(place: Town)
     await deliver_all(gateway)
     table = gateway.alerts.deliveries
     rows = await table.page("acme", target=endpoint.target, state="delivered", before=None, limit=9)
-    await table.replay("acme", endpoint.target, place.clock.time, delivery_id=rows[0].delivery_id)
+    await table.replay(
+        "acme", endpoint.target, place.clock.time, actor="user:acme/olga", delivery_id=rows[0].delivery_id
+    )
     await deliver_all(gateway)
     assert await told_by_webhook(place) == [75, 90, 90]
     ids = [one.headers["webhook-id"] for one in place.http.received]
     assert ids[1] == ids[2] != ids[0]
-    made = await table.replay("acme", endpoint.target, place.clock.time, since=began)
+    made = await table.replay("acme", endpoint.target, place.clock.time, actor="user:acme/olga", since=began)
     assert len(made) == 2
     await deliver_all(gateway)
     assert await told_by_webhook(place) == [75, 90, 90, 75, 90]
+    audited = await place.postgres.fetch(
+        "SELECT actor, object, after FROM audit_log WHERE action = 'webhook.replay' ORDER BY id"
+    )
+    assert [(row["actor"], row["object"]) for row in audited] == [
+        ("user:acme/olga", f"webhook:{endpoint.endpoint_id}")
+    ] * 2
+    assert [orjson.loads(row["after"])["deliveries"] for row in audited] == [1, 2]
     with pytest.raises(NotFound):
-        await table.replay("other", endpoint.target, place.clock.time, delivery_id=rows[0].delivery_id)
+        await table.replay(
+            "other",
+            endpoint.target,
+            place.clock.time,
+            actor="user:acme/olga",
+            delivery_id=rows[0].delivery_id,
+        )
 
 
 # ------------------------------------------------------------------ mail and text messages
