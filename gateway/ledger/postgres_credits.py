@@ -207,7 +207,8 @@ async def _refund_lines(
 async def _purchase_lines(ledger: Posting, charged: list[Line], amount: int | None) -> tuple[Line, ...]:
     grants = await ledger.grants()
     ids = [line.grant_id for line in charged if line.grant_id in grants]
-    left = grants[ids[0] or ""].left if ids else 0
+    bought = grants[ids[0] or ""] if ids else None
+    left = bought.left if bought is not None and bought.alive(ledger.now) else 0
     wanted = left if amount is None else amount
     if not ids or not 0 < wanted <= left:
         raise _too_much(left)

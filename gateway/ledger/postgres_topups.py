@@ -100,7 +100,7 @@ class TopUps:
         if top_up is None:
             assert known is not None
             top_up = _top_up(known)
-            if top_up.amount_microcredits != amount:
+            if (top_up.amount_microcredits, top_up.requested_by) != (amount, buyer.actor):
                 raise IdempotencyConflict(param="idempotency_key")
             if top_up.reference is not None or top_up.status is not TopUpStatus.PENDING:
                 return top_up

@@ -232,6 +232,15 @@ async def test_a_purchase_is_refunded_as_far_as_it_is_not_used(bank: Bank) -> No
     assert await bank.accounts() == {Account.CASH_CLEARING: -30, Account.USAGE_REVENUE: 30}
 
 
+async def test_a_purchase_that_has_expired_is_not_paid_back(bank: Bank) -> None:
+    bought = await bank.grant(100, expires_in=5)
+    bank.now = bank.in_minutes(5)  # dead, and not broken off yet
+    with pytest.raises(Conflict, match="0 credits are left"):
+        await bank.ledger.refund(
+            "acme", bought.transaction_id, None, reason="r", actor="admin", idempotency_key="k"
+        )
+
+
 async def test_what_is_not_there_or_not_charged_cannot_be_refunded(bank: Bank) -> None:
     given = await bank.grant(100, kind=GrantKind.PROMOTION)
     refund = {"reason": "why not", "actor": "admin", "idempotency_key": "a"}

@@ -72,6 +72,13 @@ async def test_the_same_key_asks_once(bank: Bank) -> None:
         await ask(bank, 5 * CREDIT)
 
 
+async def test_somebody_elses_key_does_not_answer_with_their_top_up(bank: Bank) -> None:
+    await bank.top_ups.request(ADA, CREDIT, CREDIT_USD, idempotency_key="1")
+    other = Buyer("acme", "user:acme/bob", "bob")
+    with pytest.raises(IdempotencyConflict):
+        await bank.top_ups.request(other, CREDIT, CREDIT_USD, idempotency_key="1")
+
+
 async def test_many_confirmations_at_once_grant_once_and_redis_has_it(bank: Bank) -> None:
     top_up = await ask(bank)
     confirmed = await asyncio.gather(
