@@ -55,7 +55,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     extras=st.dictionaries(NAMES, VALUES, max_size=4),
     space=SPACES,
