@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, Field
 
 from gateway.api.operation import AnyOperation, Call, NoParams, Operation, Strict
-from gateway.errors import NotAllowed
+from gateway.errors import BadRequest, NotAllowed
 from gateway.identity.roles import Action, named_org
 from gateway.proxy.handler import Proxy
 from gateway.reports.comparison import ModelName
@@ -67,9 +68,7 @@ def quote_operations(proxy: Proxy, elsewhere: ElsewhereQuotes) -> list[AnyOperat
         if call.principal.key_id is None:
             raise NotAllowed("A quote is for a key: send a Tollgate key rather than the admin token.")
         wanted = call.body
-        quoted = await proxy.quote(
-            wanted.path, orjson.dumps(wanted.body), call.credential, call.request.headers
-        )
+        quoted = await proxy.quote(wanted.path, _written(wanted.body), call.credential, call.request.headers)
         bounds = quoted.estimate
         price = bounds.price
         operation = quoted.call.route.operation
@@ -116,6 +115,14 @@ def quote_operations(proxy: Proxy, elsewhere: ElsewhereQuotes) -> list[AnyOperat
             },
         )
     ]
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
+    """As it would be sent. Raises `BadRequest` for what can be read and not be written again."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest("body: is nested more than 250 levels deep", param="body") from error
 
 
 def _named(path: str) -> ModelName:

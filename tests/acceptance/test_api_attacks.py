@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
@@ -170,3 +172,15 @@ def test_what_people_read_holds_nothing_that_turns_or_breaks_its_line(
     ]
     for method, path, body in asked:
         assert owner(staffed, method, path, body).status == 400, path
+
+
+@pytest.mark.parametrize("levels", [300, 1000])
+def test_a_quote_for_json_nested_that_deep_is_refused(staffed: GatewayProcess, levels: int) -> None:
+    deep = "[" * levels + "]" * levels
+    body = f'{{"path":"/v1/chat/completions","body":{{"model":"gpt-4o-mini","messages":[],"x":{deep}}}}}'
+    request = urllib.request.Request(f"{staffed.base}/api/credits/quote", body.encode(), method="POST")
+    request.add_header("authorization", f"Bearer {key_of('owner')}")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    with caught.value as error:
+        assert error.code == 400, error.read()
