@@ -18,7 +18,7 @@ from gateway.budgets.crossing import Crossing
 from gateway.budgets.keyspace import PartitionKeys, partition_keys
 from gateway.budgets.windows import Calendar
 from gateway.errors import TollgateError
-from gateway.stores.postgres import Postgres
+from gateway.stores.postgres import DataRefused, Postgres
 from gateway.stores.redis import RedisCalls
 
 log = logging.getLogger("tollgate.alerts")
@@ -79,10 +79,28 @@ class AlertReader:
         return read
 
     async def _partition(self, keys: PartitionKeys) -> int:
+        try:
+            return await self._recorded(keys, BATCH, [])
+        except DataRefused:
+            # One of them is refused, and the others must not wait behind it: they go one by one from here.
+            return await self._first_alone(keys)
+
+    async def _first_alone(self, keys: PartitionKeys) -> int:
+        tried: list[bytes] = []
+        try:
+            return await self._recorded(keys, 1, tried)
+        except DataRefused as error:
+            log.error("an announcement cannot be recorded", extra={"reason": error.code})
+            await self._redis.command("XDEL", keys.alerts, *tried)
+            return len(tried)
+
+    async def _recorded(self, keys: PartitionKeys, at_most: int, tried: list[bytes]) -> int:
+        """Adds the ids of what it tries to record to ``tried``. Raises `DataRefused`: then nothing was recorded."""
         async with self._postgres.transaction() as session:
             if not await session.fetch_value(_LOCK, keys.number):
                 return 0
-            entries = await self._redis.command("XRANGE", keys.alerts, "-", "+", "COUNT", BATCH)
+            entries = await self._redis.command("XRANGE", keys.alerts, "-", "+", "COUNT", at_most)
+            tried += [entry_id for entry_id, _ in entries]
             notices = [notice for _, flat in entries for notice in self._notices(keys, flat)]
             recorded = await self._book.record(session, notices)
         if entries:
@@ -106,7 +124,10 @@ class AlertReader:
                 read = await self.turn()
             except TollgateError as error:
                 log.warning("alerts wait", extra={"reason": error.code})
-            if read < BATCH:
+            except Exception:
+                # The edge of a loop that people's alerts depend on: it goes on whatever happens.
+                log.exception("reading alerts failed; trying again")
+            if read == 0:
                 try:
                     await asyncio.wait_for(self._stopping.wait(), self._poll_s)
                 except TimeoutError:

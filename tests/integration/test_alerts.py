@@ -139,6 +139,21 @@ async def test_a_crossing_that_is_announced_again_is_not_told_again(place: Town)
     assert len(place.http.received) == 1
 
 
+async def test_a_crossing_that_postgres_refuses_holds_up_no_other(place: Town) -> None:
+    gateway = await place.gateway(directory_of([key_limit(100)]))
+    await gateway.spend(80)
+    keys = gateway.holds.keys("acme")
+    ((entry_id, flat),) = await gateway.redis.command("XRANGE", keys.alerts, "-", "+")
+    refused = [value.replace(b"|ada-laptop|", b"|ada%00laptop|") for value in flat]
+    assert refused != flat
+    await gateway.redis.command("XDEL", keys.alerts, entry_id)
+    for entry in (refused, flat, refused):
+        await gateway.redis.command("XADD", keys.alerts, "*", *entry)
+    await record_all(gateway)
+    assert len(await gateway.alerts.book.page("acme", ALL, "olga")) == 1
+    assert await gateway.redis.command("XLEN", keys.alerts) == 0
+
+
 async def test_while_postgres_is_down_crossings_wait(place: Town) -> None:
     gateway = await place.gateway(directory_of([key_limit(100)]))
     await gateway.spend(80)
