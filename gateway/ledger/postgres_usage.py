@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import orjson
 
 from gateway.ledger.row import COLUMNS, Entry, UsageRow
-from gateway.stores.postgres import Postgres
+from gateway.stores.postgres import DataRefused, Postgres
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.ledger", "usage.sql")
@@ -64,8 +64,19 @@ class UsageTable:
 
         Raises `DataRefused` if any of them is not acceptable; none was written then.
         """
-        await self._ensure({(row.started_at.year, row.started_at.month) for row in rows})
+        months = {(row.started_at.year, row.started_at.month) for row in rows}
+        await self._ensure(months)
         await self._ensure_calendars({row.org_id for row in rows})
+        try:
+            return await self._write(rows)
+        except DataRefused:
+            # The table of a month that nobody keeps may have been dropped since it was made.
+            self._months -= months
+            if not await self._ensure(months):
+                raise
+        return await self._write(rows)
+
+    async def _write(self, rows: Sequence[UsageRow]) -> int:
         async with self._postgres.session() as session:
             await session.execute(_SQL["create_stage"])
             async with session.transaction():

@@ -12,8 +12,9 @@ SELECT granted_microcredits, spent_microcredits, debt_microcredits, last_transac
 FROM ledger_balances WHERE org_id = $1
 
 -- name: open_grants
--- Those that have credits left, and those that expired after $2 with some unused.
-SELECT g.grant_id, g.kind, g.priority, g.expires_at, g.created_at, b.left_microcredits, b.broken_microcredits
+-- Those that have credits left, and those that expired after $2 with some unused. (NULL: what expired is not asked for.)
+SELECT g.grant_id, g.kind, g.priority, g.expires_at, g.created_at, b.left_microcredits,
+       CASE WHEN $2::timestamptz IS NULL THEN 0 ELSE b.broken_microcredits END AS broken_microcredits
 FROM ledger_grant_balances b JOIN ledger_grants g USING (grant_id)
 WHERE b.org_id = $1
   AND (b.left_microcredits > 0 OR (b.broken_microcredits > 0 AND g.expires_at > $2::timestamptz))

@@ -250,6 +250,20 @@ async def test_what_is_not_there_or_not_charged_cannot_be_refunded(bank: Bank) -
         await bank.ledger.refund("acme", given.transaction_id, None, **refund)
 
 
+async def test_a_clock_that_is_behind_takes_nothing_of_what_has_expired(bank: Bank) -> None:
+    await bank.grant(100, expires_in=5)
+    await bank.use(30)
+    await bank.post()
+    usage = await bank.postgres.fetch_value("SELECT id FROM ledger_transactions WHERE kind = 'usage'")
+    await bank.expire(5)
+    await bank.ledger.refund("acme", usage, 10, reason="r", actor="admin", idempotency_key="a")
+    bank.now = bank.in_minutes(4)  # of a gateway that has not come to the expiry yet
+    await bank.ledger.adjust("acme", -50, reason="r", actor="admin", idempotency_key="b")
+    assert await bank.left() == [0]
+    accounts = await bank.accounts()
+    assert (accounts[Account.BREAKAGE], accounts[Account.CUSTOMER_CREDIT]) == (70, -40)
+
+
 # ------------------------------------------------------------------ what Postgres itself refuses
 
 

@@ -28,8 +28,8 @@ async def postgres(postgres_dsn: str) -> AsyncIterator[Postgres]:
     await postgres.stop()
 
 
-async def use(postgres: Postgres, org: str, *days: tuple[int, int]) -> None:
-    """One request on each (month, day) of 2026."""
+async def use(postgres: Postgres, org: str, *days: tuple[int, int], table: UsageTable | None = None) -> None:
+    """One request on each (month, day) of 2026, written by a gateway that has just started, or by ``table``'s."""
     rows = []
     for month, day in days:
         at_us = microseconds(datetime(2026, month, day, 12, tzinfo=UTC))
@@ -37,7 +37,7 @@ async def use(postgres: Postgres, org: str, *days: tuple[int, int]) -> None:
         result = replace(RESULT, finished_at_us=at_us + 1)
         request_id = f"{org}-{month}-{day}"
         rows.append(merge(entry(request_id, started_at_us=at_us, admission=admission, result=result)))
-    await UsageTable(postgres).write(rows)
+    await (table or UsageTable(postgres)).write(rows)
 
 
 async def kept(postgres: Postgres) -> list[str]:
@@ -90,6 +90,18 @@ async def test_what_arrives_late_for_a_removed_month_is_removed_by_the_next_run(
     await use(postgres, "acme", (1, 2))
     assert await agree(postgres)
     assert await run(postgres, {"acme": 3}) == (("usage_events_2026_01",), 0)
+    assert await agree(postgres)
+
+
+async def test_a_gateway_that_made_the_month_itself_still_writes_what_arrives_late(
+    postgres: Postgres,
+) -> None:
+    running = UsageTable(postgres)
+    await use(postgres, "acme", (7, 31), (11, 20), table=running)
+    assert await run(postgres, {"acme": 3}) == (("usage_events_2026_07",), 0)
+    await use(postgres, "acme", (7, 30), table=running)
+    assert await postgres.fetch_value("SELECT sum(requests)::int FROM usage_rollups") == 3
+    assert await run(postgres, {"acme": 3}) == (("usage_events_2026_07",), 0)
     assert await agree(postgres)
 
 
