@@ -155,7 +155,8 @@ def _described(
             name="name_conversation",
             tag="Usage",
             summary="Give a conversation a title, for reports and lists",
-            description="A conversation is of the team and user of its first request.",
+            description="A conversation is of the team and user of its first request, and is there once that is "
+            "recorded, within a second of its end.",
             action=Action.NAME_CONVERSATIONS,
             handler=name,
             params=ConversationParams,
