@@ -130,11 +130,12 @@ class Erasures:
                 return erasure
             async with self._postgres.transaction() as session:
                 await session.execute(_SQL["lock_sums"])
-                await session.execute(_SQL["move_events"], *ids, row["day"])
-                await session.execute(_SQL["move_rollups"], *ids, row["day"])
+                await _move(session, ids, row["day"])
         async with self._postgres.transaction() as session:
             await session.execute(_SQL["lock_calendar"], org)
             await session.execute(_SQL["lock_sums"])
+            for row in await session.fetch(_SQL["days"], org, user):
+                await _move(session, ids, row["day"])  # was written meanwhile
             for name in ("move_days", "conversations", "inbox", "keys", "actors"):
                 await session.execute(_SQL[name], *ids)
             done = await session.fetch_one(_SQL["complete"], erasure.erasure_id, now)
@@ -169,6 +170,11 @@ class Erasures:
             if (limit.scope, limit.scope_id) == (Scope.USER, user):
                 version = await self._published_version(org)
                 await self._managed.remove(org, limit, newer_than=version, actor="erasure")
+
+
+async def _move(session: Session, ids: tuple[str, str, str], day: datetime) -> None:
+    await session.execute(_SQL["move_events"], *ids, day)
+    await session.execute(_SQL["move_rollups"], *ids, day)
 
 
 def _erasure(row: Row) -> Erasure:

@@ -240,3 +240,17 @@ async def test_days_that_are_cut_anew_meanwhile_are_counted_once(place: Office) 
     assert await cutting == ["acme"]
     assert (await PostgresLedger(place.postgres).books([], [])).cut_differences == ()
     assert await place.postgres.fetch_value(SUMS) == before
+
+
+async def test_what_is_written_just_before_the_days_move_moves_with_them(place: Office) -> None:
+    await UsageTable(place.postgres).write(rows("r", 1) + rows("r", 1, "bob", NOW - timedelta(days=2)))
+    erasure = await begun(place)
+    async with place.postgres.transaction() as session:
+        await session.execute("SELECT FROM org_calendars FOR UPDATE")
+        erasing = asyncio.create_task(place.registry.erasures.proceed(erasure, NOW))
+        await blocked(place.postgres, 1)  # all that was there has moved, but for the days
+        for table in ("usage_events", "usage_rollups", "usage_days"):
+            await session.execute(f"UPDATE {table} SET user_id = 'ada' WHERE user_id = 'bob'")
+    await erasing
+    assert await left(place) == 0
+    assert (await PostgresLedger(place.postgres).books([], [])).cut_differences == ()
