@@ -69,11 +69,12 @@ class UsageTable:
         await self._ensure_calendars({row.org_id for row in rows})
         try:
             return await self._write(rows)
-        except DataRefused:
+        except DataRefused as error:
+            if error.constraint is not None:
+                raise
             # The table of a month that nobody keeps may have been dropped since it was made.
             self._months -= months
-            if not await self._ensure(months):
-                raise
+            await self._ensure(months)
         return await self._write(rows)
 
     async def _write(self, rows: Sequence[UsageRow]) -> int:
