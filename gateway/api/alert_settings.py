@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -12,7 +12,7 @@ from gateway.alerts.org_settings import OrgAlertChoices
 from gateway.alerts.postgres_choices import Address, AlertChoices, Subscription
 from gateway.api.amount import Amount
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, Strict
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, NotAllowed
 from gateway.identity.profile import Profile, check
 from gateway.identity.roles import Action, named_org
 from gateway.settings.limits import AlertLevels, Id, Microcredits
@@ -140,7 +140,7 @@ class _Handlers:
         return SettingsView.of(choices)
 
     async def subscriptions(self, call: Call[OrgParams, NoBody]) -> SubscriptionList:
-        found = await self._choices.subscriptions(named_org(call.reach))
+        found = await self._choices.subscriptions(named_org(call.reach), _whose(call))
         return SubscriptionList(
             items=[
                 SubscriptionView(
@@ -155,18 +155,21 @@ class _Handlers:
 
     async def subscribe(self, call: Call[OrgParams, SubscriptionBody]) -> SubscriptionView:
         body = call.body
-        wanted = Subscription(body.user_id, str(body.kind), body.email, body.sms)
+        _check_theirs(call, body.user_id)
+        own = body.user_id == call.principal.user_id
+        wanted = Subscription(body.user_id, str(body.kind), body.email, body.sms, own)
         await self._choices.subscribe(named_org(call.reach), wanted, actor=call.principal.actor)
         return SubscriptionView(**body.model_dump())
 
     async def unsubscribe(self, call: Call[SubscriptionParams, NoBody]) -> None:
         params = call.params
+        _check_theirs(call, params.user_id)
         await self._choices.unsubscribe(
             named_org(call.reach), params.user_id, str(params.kind), actor=call.principal.actor
         )
 
     async def addresses(self, call: Call[OrgParams, NoBody]) -> AddressList:
-        found = await self._choices.addresses(named_org(call.reach))
+        found = await self._choices.addresses(named_org(call.reach), _whose(call))
         return AddressList(items=[AddressView.of(one) for one in found])
 
     async def add_address(self, call: Call[OrgParams, AddressBody]) -> AddressView:
@@ -178,12 +181,29 @@ class _Handlers:
             raise BadRequest("address: must not be empty", param="address")
         kinds = None if body.kinds is None else tuple(kind.value for kind in body.kinds)
         added = await self._choices.add_address(
-            named_org(call.reach), body.channel, address, kinds, actor=call.principal.actor
+            named_org(call.reach), body.channel, address, kinds, actor=call.principal.actor, user=_whose(call)
         )
         return AddressView.of(added)
 
     async def remove_address(self, call: Call[AddressParams, NoBody]) -> None:
-        await self._choices.remove_address(named_org(call.reach), call.params.id, actor=call.principal.actor)
+        await self._choices.remove_address(
+            named_org(call.reach), call.params.id, actor=call.principal.actor, user=_whose(call)
+        )
+
+
+def _whose(call: Call[Any, Any]) -> str | None:
+    """None: the organisation's. Raises `NotAllowed` for keys of nobody, who are told nothing."""
+    if call.reach.whole:
+        return None
+    if call.principal.user_id is None:
+        raise NotAllowed("This key belongs to nobody, and nobody is told of alerts on its behalf.")
+    return call.principal.user_id
+
+
+def _check_theirs(call: Call[Any, Any], user: str) -> None:
+    """Raises `NotAllowed`."""
+    if _whose(call) not in (None, user):
+        raise NotAllowed("You may only choose for yourself.", param="user_id")
 
 
 def alert_setting_operations(choices: AlertChoices) -> list[AnyOperation]:
@@ -229,7 +249,8 @@ def _subscriptions(handlers: _Handlers) -> list[AnyOperation]:
             name="list_alert_subscriptions",
             tag="Alerts",
             summary="What people want to be told, beside what their role brings",
-            action=Action.SET_ALERTS,
+            description="Of everybody, for owners and billing; leads and members see and change their own.",
+            action=Action.SET_OWN_ALERTS,
             handler=handlers.subscriptions,
             params=OrgParams,
             reply=SubscriptionList,
@@ -240,7 +261,8 @@ def _subscriptions(handlers: _Handlers) -> list[AnyOperation]:
             name="set_alert_subscription",
             tag="Alerts",
             summary="Have somebody told of a kind of alert, or not",
-            action=Action.SET_ALERTS,
+            description="What people choose for themselves tells them no more than they may see.",
+            action=Action.SET_OWN_ALERTS,
             handler=handlers.subscribe,
             params=OrgParams,
             body=SubscriptionBody,
@@ -253,7 +275,7 @@ def _subscriptions(handlers: _Handlers) -> list[AnyOperation]:
             name="remove_alert_subscription",
             tag="Alerts",
             summary="Back to what the role of somebody brings",
-            action=Action.SET_ALERTS,
+            action=Action.SET_OWN_ALERTS,
             handler=handlers.unsubscribe,
             params=SubscriptionParams,
             errors=(404,),
@@ -268,8 +290,10 @@ def _addresses(handlers: _Handlers) -> list[AnyOperation]:
             path="/api/alerts/addresses",
             name="list_alert_addresses",
             tag="Alerts",
-            summary="Mailboxes and telephones that belong to nobody with an account",
-            action=Action.SET_ALERTS,
+            summary="More mailboxes and telephones that are told",
+            description="For owners and billing those of the organisation, which are told everything; for leads and members "
+            "their own, which are told what they may see.",
+            action=Action.SET_OWN_ALERTS,
             handler=handlers.addresses,
             params=OrgParams,
             reply=AddressList,
@@ -280,13 +304,13 @@ def _addresses(handlers: _Handlers) -> list[AnyOperation]:
             name="add_alert_address",
             tag="Alerts",
             summary="Have a mailbox or a telephone told",
-            action=Action.SET_ALERTS,
+            action=Action.SET_OWN_ALERTS,
             handler=handlers.add_address,
             params=OrgParams,
             body=AddressBody,
             reply=AddressView,
             status=201,
-            errors=(501,),
+            errors=(409, 501),
             example={"channel": "email", "address": "finance@example.com"},
         ),
         Operation(
@@ -295,7 +319,7 @@ def _addresses(handlers: _Handlers) -> list[AnyOperation]:
             name="remove_alert_address",
             tag="Alerts",
             summary="Tell an address nothing more",
-            action=Action.SET_ALERTS,
+            action=Action.SET_OWN_ALERTS,
             handler=handlers.remove_address,
             params=AddressParams,
             errors=(404,),

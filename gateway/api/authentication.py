@@ -13,6 +13,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from gateway.api.peer import address_of
 from gateway.errors import RateLimited, StoreUnavailable, Unauthenticated
 from gateway.identity.roles import ADMIN, Principal
 from gateway.settings.api import ApiSettings
@@ -39,12 +40,16 @@ class Authentication:
         self._redis = redis
         self._settings = settings
 
+    def address_of(self, request: web.BaseRequest) -> str:
+        """Where a call came from, for counting and for the audit log."""
+        return address_of(request, self._settings.trusted_proxies)
+
     async def identify(self, request: web.BaseRequest) -> tuple[Principal, str]:
         """The caller and the credential that was sent. Raises `Unauthenticated`, `RateLimited`, `StoreUnavailable`."""
         credential = credential_of(request)
         if credential is None:
             raise Unauthenticated("Send a Tollgate key, or the admin token, as `Authorization: Bearer ...`.")
-        address = request.remote or "unknown"
+        address = self.address_of(request)
         minute = int(time.time()) // MINUTE_S
         failures = f"tg:api:failures:{address}:{minute}"
         await self._refuse_guesser(failures)

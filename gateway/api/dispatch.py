@@ -54,6 +54,7 @@ class Dispatch:
             credential=credential,
             idempotency_key=_idempotency_key(request, request_id) if operation.idempotent else None,
             headers=headers,
+            source=self._authentication.address_of(request),
         )
         with coming_from(call.source, request_id):
             if not operation.idempotent:

@@ -79,11 +79,8 @@ class Call(Generic[P, B]):
     """As sent, or made for this call; None for operations that are not ``idempotent``."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What every reply carries."""
-
-    @property
-    def source(self) -> str:
-        """Where the call came from, for the audit log: an address."""
-        return self.request.remote or "unknown"
+    source: str = "unknown"
+    """The address that the call came from, for the audit log."""
 
     def stream(self, content_type: str, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
         """A reply to be written piece by piece, with the headers that every reply carries."""

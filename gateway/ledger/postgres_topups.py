@@ -20,6 +20,7 @@ from gateway.ledger.postgres_posting import Posting, posting
 from gateway.ledger.topups import (
     CURRENCY,
     PENDING_MAX,
+    PENDING_OF_ONE_MAX,
     PaymentProvider,
     TopUp,
     TopUpBounds,
@@ -109,7 +110,13 @@ class TopUps:
     async def _insert(
         self, ledger: Posting, buyer: Buyer, amount: int, credit_usd: Decimal, idempotency_key: str
     ) -> TopUp:
-        if await ledger.session.fetch_value(_SQL["pending"], buyer.org_id) >= PENDING_MAX:
+        pending = await ledger.session.fetch_one(_SQL["pending"], buyer.org_id, buyer.actor)
+        assert pending is not None
+        if pending["of_buyer"] >= PENDING_OF_ONE_MAX:
+            raise Conflict(
+                f"{PENDING_OF_ONE_MAX} top-ups of yours are pending; cancel some, or wait until they are paid."
+            )
+        if pending["of_org"] >= PENDING_MAX:
             raise Conflict(
                 f"{PENDING_MAX} top-ups of this organisation are pending; cancel some, or wait until they are paid."
             )

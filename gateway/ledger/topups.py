@@ -19,6 +19,8 @@ from pricing.money import MICROCREDITS_PER_CREDIT, format_credits
 
 PENDING_MAX = 20
 """Per organisation: nobody means to pay more of them at once, and whoever confirms has to look through them."""
+PENDING_OF_ONE_MAX = 5
+"""Per buyer, so that one of them (or a program with somebody's key) does not use up what all may have."""
 CURRENCY = "USD"
 MINOR_PER_MAJOR = 100
 

@@ -2,7 +2,8 @@
 SELECT * FROM top_ups WHERE org_id = $1 AND idempotency_key = $2
 
 -- name: pending
-SELECT count(*) FROM top_ups WHERE org_id = $1 AND status = 'pending'
+SELECT count(*) AS of_org, count(*) FILTER (WHERE requested_by = $2) AS of_buyer
+FROM top_ups WHERE org_id = $1 AND status = 'pending'
 
 -- name: insert
 INSERT INTO top_ups (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, IPvAnyNetwork, field_validator
 
 from gateway.settings.section import Section
 
@@ -19,6 +19,9 @@ class ApiSettings(Section):
     """Of one key or person. A dashboard asks for some ten things a minute."""
     sign_in_failures_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """Wrong credentials from one address, before all of its calls are refused for a minute."""
+
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Load balancers of your own in front of the gateway (addresses or networks): their X-Forwarded-For is believed."""
 
     @field_validator("cors_origins")
     @classmethod

@@ -14,6 +14,7 @@ from gateway.ledger.postgres_topups import Buyer, TopUps
 from gateway.ledger.topups import (
     MOVES,
     PENDING_MAX,
+    PENDING_OF_ONE_MAX,
     Begun,
     ManualPayments,
     TopUp,
@@ -109,9 +110,11 @@ async def test_a_top_up_is_looked_for_in_its_organisation_only(bank: Bank) -> No
 
 async def test_pending_top_ups_and_amounts_are_bounded(bank: Bank) -> None:
     for number in range(PENDING_MAX):
-        await ask(bank, key=f"k{number}")
-    with pytest.raises(Conflict, match="are pending"):
-        await ask(bank, key="one-too-many")
+        await ask(bank, key=f"k{number}", buyer=Buyer("acme", f"user:acme/u{number // PENDING_OF_ONE_MAX}"))
+    with pytest.raises(Conflict, match="top-ups of yours are pending"):
+        await ask(bank, key="one-too-many", buyer=Buyer("acme", "user:acme/u0"))
+    with pytest.raises(Conflict, match="top-ups of this organisation are pending"):
+        await ask(bank, key="one-too-many", buyer=Buyer("acme", "user:acme/fresh"))
     await ask(bank, key="elsewhere", buyer=Buyer("globex", "admin"))
     for amount in (0, CREDIT - 1, 10_000_001 * CREDIT):
         with pytest.raises(BadRequest, match="buy between 1 and 10000000"):
