@@ -17,6 +17,7 @@ SECURITY: Mapping[str, str] = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
+    "server": "tollgate",  # not which version of what
 }
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
 _HEADERS = "authorization, content-type, idempotency-key, last-event-id, x-api-key"
