@@ -6,12 +6,15 @@ ON CONFLICT (org_id, news_key) DO NOTHING
 RETURNING alert_id
 
 -- name: staff
--- Who has a role in the organisation as a whole, or leads the team ($2).
-SELECT DISTINCT user_id FROM memberships
-WHERE org_id = $1 AND (team_id = '' AND role IN ('owner', 'billing') OR team_id = $2 AND role = 'lead')
+-- Who has a role in the organisation as a whole, or leads the team ($2). Auditors see everything, and are told if
+-- somebody wants them to be.
+SELECT user_id, bool_or(role <> 'auditor') AS told FROM memberships
+WHERE org_id = $1 AND (team_id = '' AND role IN ('owner', 'billing', 'auditor') OR team_id = $2 AND role = 'lead')
+GROUP BY user_id
 
 -- name: reachable
--- Of these users: which addresses they have, and what they said about this kind ($3). A suspended user is told nothing.
+-- Of these users: which addresses they have, and what they said about this kind ($3). A suspended user is told nothing,
+-- and who chose for themselves nothing beyond what they may see ($4).
 SELECT p.user_id, p.email_sealed IS NOT NULL AS has_email, p.phone_sealed IS NOT NULL AS has_phone,
        coalesce(s.email, a.email) AS email, coalesce(s.sms, a.sms) AS sms,
        p.user_id = ANY($2::text[]) AS by_role
@@ -20,11 +23,14 @@ LEFT JOIN alert_subscriptions s ON (s.org_id, s.user_id, s.kind) = (p.org_id, p.
 LEFT JOIN alert_subscriptions a ON (a.org_id, a.user_id, a.kind) = (p.org_id, p.user_id, '*')
 WHERE p.org_id = $1 AND p.state = 'active'
   AND (p.user_id = ANY($2::text[]) OR s.user_id IS NOT NULL OR a.user_id IS NOT NULL)
+  AND (p.user_id = ANY($4::text[]) OR NOT coalesce(s.own, a.own))
 ORDER BY p.user_id
 
 -- name: addresses
+-- The organisation's, and those of people who may see it ($3).
 SELECT address_id, channel FROM alert_addresses
-WHERE org_id = $1 AND (kinds IS NULL OR $2 = ANY(kinds)) ORDER BY address_id
+WHERE org_id = $1 AND (kinds IS NULL OR $2 = ANY(kinds)) AND (user_id IS NULL OR user_id = ANY($3::text[]))
+ORDER BY address_id
 
 -- name: endpoints
 SELECT endpoint_id FROM webhook_endpoints

@@ -154,16 +154,17 @@ class AlertBook(AlertReading):
         """(channel, target) of everybody who is to be told."""
         choices = await choices_of(session, notice.org_id)
         kind = notice.kind.value
+        told, seeing = await self._by_role(session, notice)
         found = [
             ("webhook", f"endpoint:{row['endpoint_id']}")
             for row in await session.fetch(_SQL["endpoints"], notice.org_id, kind)
         ]
         found += [
             (row["channel"], f"address:{row['address_id']}")
-            for row in await session.fetch(_SQL["addresses"], notice.org_id, kind)
+            for row in await session.fetch(_SQL["addresses"], notice.org_id, kind, sorted(seeing))
         ]
-        by_role = sorted(await self._by_role(session, notice))
-        for row in await session.fetch(_SQL["reachable"], notice.org_id, by_role, kind):
+        reachable = await session.fetch(_SQL["reachable"], notice.org_id, sorted(told), kind, sorted(seeing))
+        for row in reachable:
             for channel, has, default in (
                 ("email", row["has_email"], choices.email), ("sms", row["has_phone"], choices.sms)
             ):  # fmt: skip
@@ -172,17 +173,20 @@ class AlertBook(AlertReading):
                     found.append((channel, f"user:{row['user_id']}"))
         return [(channel, target) for channel, target in found if channel in {"webhook", *self._channels}]
 
-    async def _by_role(self, session: Session, notice: Notice) -> set[str]:
-        users = {
-            row["user_id"] for row in await session.fetch(_SQL["staff"], notice.org_id, notice.team_id or "")
-        }
+    async def _by_role(self, session: Session, notice: Notice) -> tuple[set[str], set[str]]:
+        """Who is told of it unless they said otherwise, and who may see it. The former are among the latter."""
+        staff = await session.fetch(_SQL["staff"], notice.org_id, notice.team_id or "")
+        told = {row["user_id"] for row in staff if row["told"]}
+        seeing = {row["user_id"] for row in staff}
         if notice.user_id is not None:
-            users.add(notice.user_id)
+            told.add(notice.user_id)
         for user, found in self._declared().org_users(notice.org_id).items():
             standing = found.standing
             if standing.roles & TELLING_ROLES or (notice.team_id and notice.team_id in standing.leads):
-                users.add(user)
-        return users
+                told.add(user)
+            if Role.AUDITOR in standing.roles:
+                seeing.add(user)
+        return told, seeing | told
 
     async def _deliver(self, session: Session, alert: Alert, subject: str, channel: str, target: str) -> None:
         now = self._now()

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from gateway.alerts.identifiers import new_id
 from gateway.alerts.org_settings import OrgAlertChoices
-from gateway.errors import NotFound
+from gateway.errors import Conflict, NotFound
 from gateway.identity.vault import Vault, place
 from gateway.stores import postgres_audit
 from gateway.stores.postgres import Postgres, Row, Session
@@ -21,6 +21,10 @@ from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.alerts", "settings.sql")
 DirectChannel = Literal["email", "sms"]
+ADDRESSES_MAX = 100
+"""Of an organisation: each gets a copy of every message."""
+OWN_ADDRESSES_MAX = 5
+"""Of one user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,16 @@ class Subscription:
     kind: str
     email: bool
     sms: bool
+    own: bool = False
+    """Chosen by the user: it tells them no more than they may see."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
-    """A mailbox or a telephone that belongs to nobody with an account. Never logged, so it prints as nothing."""
+    """A mailbox or a telephone: the organisation's, or one more of somebody's own.
+
+    Never logged, so it prints as nothing.
+    """
 
     address_id: str
     channel: DirectChannel
@@ -96,13 +105,14 @@ class AlertChoices:
 
     # ---------------------------------------------------------------- who wants what
 
-    async def subscriptions(self, org: str) -> list[Subscription]:
-        return [Subscription(**row) for row in await self._postgres.fetch(_SQL["subscriptions"], org)]
+    async def subscriptions(self, org: str, user: str | None = None) -> list[Subscription]:
+        """``user``: only theirs."""
+        return [Subscription(**row) for row in await self._postgres.fetch(_SQL["subscriptions"], org, user)]
 
     async def subscribe(self, org: str, wanted: Subscription, *, actor: str) -> None:
         async with self._postgres.transaction() as session:
             await session.execute(
-                _SQL["subscribe"], org, wanted.user_id, wanted.kind, wanted.email, wanted.sms
+                _SQL["subscribe"], org, wanted.user_id, wanted.kind, wanted.email, wanted.sms, wanted.own
             )
             await _audit(
                 session, actor, "alerts.subscribe", org, f"user:{org}/{wanted.user_id}", None, asdict(wanted)
@@ -118,8 +128,9 @@ class AlertChoices:
             )
 
     # ---------------------------------------------------------------- addresses
+    # ``user``: theirs, which are told what they may see; None: the organisation's, which are told everything.
 
-    async def addresses(self, org: str) -> list[Address]:
+    async def addresses(self, org: str, user: str | None = None) -> list[Address]:
         return [
             Address(
                 row["address_id"],
@@ -128,20 +139,31 @@ class AlertChoices:
                 None if row["kinds"] is None else tuple(row["kinds"]),
                 row["created_at"],
             )
-            for row in await self._postgres.fetch(_SQL["addresses"], org)
+            for row in await self._postgres.fetch(_SQL["addresses"], org, user)
         ]
 
     async def add_address(
-        self, org: str, channel: DirectChannel, address: str, kinds: tuple[str, ...] | None, *, actor: str
+        self,
+        org: str,
+        channel: DirectChannel,
+        address: str,
+        kinds: tuple[str, ...] | None,
+        *,
+        actor: str,
+        user: str | None = None,
     ) -> Address:
-        """Raises `EncryptionNotConfigured`."""
+        """Raises `EncryptionNotConfigured`, `Conflict`."""
         now = self._now()
         added = Address(new_id("adr", now), channel, address, kinds, now)
         sealed = self._vault.seal(address, _address_place(added.address_id))
         listed = None if kinds is None else list(kinds)
+        most = ADDRESSES_MAX if user is None else OWN_ADDRESSES_MAX
         async with self._postgres.transaction() as session:
+            await session.execute(_SQL["lock_addresses"], org)
+            if await session.fetch_value(_SQL["count_addresses"], org, user) >= most:
+                raise Conflict(f"There are {most} addresses already; remove one first.")
             await session.execute(
-                _SQL["add_address"], added.address_id, org, channel, sealed, listed, now, actor
+                _SQL["add_address"], added.address_id, org, channel, sealed, listed, now, actor, user
             )
             after = {"channel": channel, "kinds": listed}
             await _audit(
@@ -149,10 +171,10 @@ class AlertChoices:
             )
         return added
 
-    async def remove_address(self, org: str, address_id: str, *, actor: str) -> None:
+    async def remove_address(self, org: str, address_id: str, *, actor: str, user: str | None = None) -> None:
         """Raises `NotFound`."""
         async with self._postgres.transaction() as session:
-            if await session.fetch_value(_SQL["remove_address"], org, address_id) is None:
+            if await session.fetch_value(_SQL["remove_address"], org, address_id, user) is None:
                 raise NotFound("There is no such address.", param="id")
             await _audit(session, actor, "alerts.remove_address", org, f"address:{address_id}", None, None)
 

@@ -21,28 +21,41 @@ ON CONFLICT (org_id) DO UPDATE SET
     changed_by = excluded.changed_by
 
 -- name: subscriptions
-SELECT user_id, kind, email, sms FROM alert_subscriptions WHERE org_id = $1 ORDER BY user_id, kind LIMIT 1000
+SELECT user_id, kind, email, sms, own FROM alert_subscriptions
+WHERE org_id = $1 AND ($2::text IS NULL OR user_id = $2) ORDER BY user_id, kind LIMIT 1000
 
 -- name: subscribe
-INSERT INTO alert_subscriptions (org_id, user_id, kind, email, sms) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (org_id, user_id, kind) DO UPDATE SET email = excluded.email, sms = excluded.sms
+INSERT INTO alert_subscriptions (org_id, user_id, kind, email, sms, own) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (org_id, user_id, kind) DO UPDATE SET email = excluded.email, sms = excluded.sms, own = excluded.own
 
 -- name: unsubscribe
 DELETE FROM alert_subscriptions WHERE (org_id, user_id, kind) = ($1, $2, $3) RETURNING kind
 
 -- name: addresses
+-- Of one user ($2), or of the organisation.
 SELECT address_id, channel, address_sealed, kinds, created_at FROM alert_addresses
-WHERE org_id = $1 ORDER BY address_id LIMIT 1000
+WHERE org_id = $1 AND user_id IS NOT DISTINCT FROM $2 ORDER BY address_id LIMIT 1000
+
+-- name: lock_addresses
+-- Until the end of the transaction nobody else adds any.
+SELECT pg_advisory_xact_lock(hashtextextended('alert_addresses ' || $1::text, 0))
+
+-- name: count_addresses
+SELECT count(*) FROM alert_addresses WHERE org_id = $1 AND user_id IS NOT DISTINCT FROM $2
 
 -- name: add_address
-INSERT INTO alert_addresses (address_id, org_id, channel, address_sealed, kinds, created_at, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO alert_addresses (address_id, org_id, channel, address_sealed, kinds, created_at, created_by, user_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: remove_address
-DELETE FROM alert_addresses WHERE org_id = $1 AND address_id = $2 RETURNING address_id
+DELETE FROM alert_addresses WHERE org_id = $1 AND address_id = $2 AND user_id IS NOT DISTINCT FROM $3
+RETURNING address_id
 
 -- name: address
-SELECT address_sealed FROM alert_addresses WHERE address_id = $1
+-- Nothing of somebody who is suspended.
+SELECT address_sealed FROM alert_addresses a
+WHERE address_id = $1 AND NOT EXISTS (
+    SELECT FROM people p WHERE (p.org_id, p.user_id) = (a.org_id, a.user_id) AND p.state <> 'active')
 
 -- name: person
 SELECT email_sealed, phone_sealed FROM people WHERE org_id = $1 AND user_id = $2 AND state = 'active'

@@ -291,8 +291,8 @@ def _addresses(handlers: _Handlers) -> list[AnyOperation]:
             name="list_alert_addresses",
             tag="Alerts",
             summary="More mailboxes and telephones that are told",
-            description="For owners and billing those of the organisation, which are told everything; for leads and members "
-            "their own, which are told what they may see.",
+            description="For owners and billing those of the organisation, which are told everything; for leads and "
+            "members their own, which are told what they may see.",
             action=Action.SET_OWN_ALERTS,
             handler=handlers.addresses,
             params=OrgParams,

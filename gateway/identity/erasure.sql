@@ -50,10 +50,12 @@ SELECT 1
 
 -- name: inbox
 WITH subscribed AS (DELETE FROM alert_subscriptions WHERE org_id = $1 AND user_id = $2),
+addressed AS (DELETE FROM alert_addresses WHERE org_id = $1 AND user_id = $2 RETURNING 'address:' || address_id AS target),
 attempted AS (
     UPDATE delivery_attempts a SET reason = ''
     FROM deliveries d
-    WHERE a.delivery_id = d.delivery_id AND d.org_id = $1 AND d.target = 'user:' || $2::text
+    WHERE a.delivery_id = d.delivery_id AND d.org_id = $1
+      AND (d.target = 'user:' || $2::text OR d.target IN (SELECT target FROM addressed))
 ),
 delivered AS (
     UPDATE deliveries

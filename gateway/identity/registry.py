@@ -78,7 +78,7 @@ class Registry:
             limited,
         )
         self.audit = AuditLog(postgres)
-        self.subject_export = SubjectExport(postgres)
+        self.subject_export = SubjectExport(postgres, vault)
         self.retention = Retention(postgres, self.orgs.events_kept_months)
         self.erasures = Erasures(
             postgres,

@@ -47,6 +47,7 @@ class Action(StrEnum):
     SET_LIMITS = "set_limits"
     SEE_ALERTS = "see_alerts"
     SET_ALERTS = "set_alerts"
+    SET_OWN_ALERTS = "set_own_alerts"
     SEE_WEBHOOKS = "see_webhooks"
     SET_WEBHOOKS = "set_webhooks"
     BUY = "buy"
@@ -83,6 +84,7 @@ _TABLE: Mapping[Action, tuple[Extent, ...]] = {
     Action.SET_LIMITS:         (P, O, N, T, N, N),
     Action.SEE_ALERTS:         (P, O, O, T, S, O),
     Action.SET_ALERTS:         (P, O, O, N, N, N),
+    Action.SET_OWN_ALERTS:     (P, O, O, S, S, N),
     Action.SEE_WEBHOOKS:       (P, O, N, N, N, O),
     Action.SET_WEBHOOKS:       (P, O, N, N, N, N),
     Action.BUY:                (P, O, O, S, S, N),

@@ -25,6 +25,10 @@ FROM alerts a WHERE org_id = $1 AND user_id = $2 ORDER BY occurred_at, alert_id
 SELECT (to_jsonb(s) - 'org_id')::text AS item
 FROM alert_subscriptions s WHERE org_id = $1 AND user_id = $2 ORDER BY kind
 
+-- name: addresses
+SELECT address_id, channel, address_sealed, kinds, created_at
+FROM alert_addresses WHERE org_id = $1 AND user_id = $2 ORDER BY address_id
+
 -- name: deliveries
 SELECT jsonb_build_object('id', delivery_id, 'alert_id', alert_id, 'channel', channel, 'subject', subject,
                           'state', state, 'created_at', created_at, 'ended_at', ended_at)::text AS item

@@ -12,6 +12,7 @@ import orjson
 
 from gateway.identity.people import Person
 from gateway.identity.profile import Profile
+from gateway.identity.vault import Vault, place
 from gateway.stores.postgres import Postgres
 from gateway.stores.sql import Queries
 
@@ -26,8 +27,9 @@ _START = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class SubjectExport:
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, vault: Vault) -> None:
         self._postgres = postgres
+        self._vault = vault
 
     async def document(self, person: Person, now: datetime) -> AsyncIterator[bytes]:
         """The document in pieces; usage comes last and page by page, however much it is."""
@@ -37,12 +39,22 @@ class SubjectExport:
         for section in SECTIONS:
             rows = await self._postgres.fetch(_SQL[section], org, user)
             yield _member(section) + b",".join(row["item"].encode() for row in rows) + b"]"
+        yield _member("addresses") + orjson.dumps(await self._addresses(org, user))[1:]
         yield _member("usage")
         after, separator = (_START, ""), b""
         while page := await self._postgres.fetch(_SQL["usage"], org, user, *after, _PAGE):
             yield separator + b",".join(row["item"].encode() for row in page)
             after, separator = (page[-1]["started_at"], page[-1]["request_id"]), b","
         yield b"]}\n"
+
+    async def _addresses(self, org: str, user: str) -> list[dict[str, object]]:
+        """Where else they are told of alerts."""
+        found = []
+        for row in await self._postgres.fetch(_SQL["addresses"], org, user):
+            where = place("alert_addresses", "address_sealed", row["address_id"])
+            about = {name: row[name] for name in ("channel", "kinds", "created_at")}
+            found.append({**about, "address": self._vault.open(row["address_sealed"], where)})
+        return found
 
 
 def _member(name: str) -> bytes:

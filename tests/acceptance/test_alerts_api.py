@@ -212,3 +212,43 @@ def test_addresses_and_subscriptions_are_kept_and_taken_away(gateway: GatewayPro
     assert call(gateway, "GET", "/api/alerts/subscriptions").json()["items"] == [wanted]
     assert call(gateway, "DELETE", "/api/alerts/subscriptions?user_id=member&kind=*").status == 204
     assert call(gateway, "DELETE", "/api/alerts/subscriptions?user_id=member&kind=*").status == 404
+
+
+@pytest.mark.parametrize("role", ["lead", "member"])
+def test_people_choose_for_themselves_and_for_nobody_else(gateway: GatewayProcess, role: str) -> None:
+    mine = {"user_id": role, "kind": "low_balance", "email": False, "sms": True}
+    assert call(gateway, "PUT", "/api/alerts/subscriptions", mine, role).json() == mine
+    for method, path, body in (
+        ("PUT", "/api/alerts/subscriptions", {**mine, "user_id": "owner"}),
+        ("DELETE", "/api/alerts/subscriptions?user_id=owner&kind=*", None),
+    ):
+        refused = call(gateway, method, path, body, role)
+        assert (refused.status, refused.json()["param"]) == (403, "user_id")
+    org_wide = {"user_id": "owner", "kind": "*", "email": True, "sms": False}
+    assert call(gateway, "PUT", "/api/alerts/subscriptions", org_wide).status == 200
+    assert call(gateway, "GET", "/api/alerts/subscriptions", role=role).json()["items"] == [mine]
+    ours = call(
+        gateway, "POST", "/api/alerts/addresses", {"channel": "email", "address": "f@acme.test"}
+    ).json()
+    added = call(
+        gateway, "POST", "/api/alerts/addresses", {"channel": "sms", "address": "+33612345678"}, role
+    )
+    assert added.status == 201
+    assert call(gateway, "GET", "/api/alerts/addresses", role=role).json()["items"] == [added.json()]
+    assert call(gateway, "GET", "/api/alerts/addresses").json()["items"] == [ours]
+    assert call(gateway, "DELETE", f"/api/alerts/addresses/{ours['id']}", role=role).status == 404
+    for _ in range(4):
+        assert call(
+            gateway, "POST", "/api/alerts/addresses", {"channel": "sms", "address": "+33612345678"}, role
+        ).status == 201  # fmt: skip
+    full = call(gateway, "POST", "/api/alerts/addresses", {"channel": "sms", "address": "+33612345678"}, role)
+    assert full.status == 409
+    assert call(gateway, "DELETE", f"/api/alerts/addresses/{added.json()['id']}", role=role).status == 204
+    assert call(gateway, "DELETE", f"/api/alerts/addresses/{ours['id']}").status == 204
+    assert (
+        call(
+            gateway, "DELETE", f"/api/alerts/subscriptions?user_id={role}&kind=low_balance", role=role
+        ).status
+        == 204
+    )
+    assert call(gateway, "DELETE", "/api/alerts/subscriptions?user_id=owner&kind=*").status == 204

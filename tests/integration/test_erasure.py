@@ -33,7 +33,12 @@ SUMS = (
 
 ERASED = {
     *("alert_reads.reader", "alert_subscriptions.user_id", "alerts.user_id", "deliveries.target"),
-    *("alert_addresses.created_by", "alert_settings.changed_by", "webhook_endpoints.created_by"),
+    *(
+        "alert_addresses.created_by",
+        "alert_addresses.user_id",
+        "alert_settings.changed_by",
+        "webhook_endpoints.created_by",
+    ),
     *("api_answers.caller", "api_keys.created_by", "api_keys.user_id", "conversations.user_id"),
     *("managed_limits.changed_by", "memberships.granted_by", "memberships.user_id", "people.user_id"),
     *("top_ups.changed_by", "top_ups.requested_by", "top_ups.requested_by_user"),
