@@ -128,6 +128,9 @@ class Courier:
                 taken = await self._take()
             except TollgateError as error:
                 log.warning("deliveries wait", extra={"channel": self._channel.name, "reason": error.code})
+            except Exception:
+                # The edge of a loop that a whole channel depends on: it goes on whatever happens.
+                log.exception("taking deliveries failed; trying again")
             if taken:
                 # What comes behind a message of the same subject may follow as soon as that one is through.
                 await asyncio.wait(taken, timeout=self._pace.poll_s, return_when=asyncio.FIRST_COMPLETED)

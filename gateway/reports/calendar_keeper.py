@@ -66,4 +66,7 @@ class CalendarKeeper:
                     log.info("usage cut anew by changed time zones", extra={"orgs": changed})
             except TollgateError as error:
                 log.warning("calendars not kept yet", extra={"reason": error.message})
+            except Exception:
+                # The edge of a loop that reports depend on: it goes on whatever happens.
+                log.exception("keeping calendars failed; trying again")
             await asyncio.sleep(self._every_s)
