@@ -169,7 +169,10 @@ def _view(reading: BalanceReading) -> BalanceView:
 
 
 def _binds(limit: Limit, reach: Reach) -> bool:
-    """Who sees the whole organisation is shown what bounds it and its teams, not everybody's own limits."""
+    """Who sees the whole organisation is shown what bounds it and its teams, not everybody's own limits. A limit of
+    each end user bounds none of those who ask."""
+    if limit.each_end_user:
+        return False
     return not reach.whole or limit.scope in (Scope.ORG, Scope.TEAM)
 
 

@@ -58,10 +58,9 @@ class LimitBook:
         self._file_name = file_name
 
     async def within(self, org: str, reach: Reach) -> list[Limit]:
-        """The limits within ``reach``, in the order of their identities; without those of end users, which are set in
-        the file and by command."""
+        """The limits within ``reach``, in the order of their identities."""
         await self._config.look()  # what was changed at another gateway a moment ago shows here
-        limits = sorted((own for own in self._config.rules(org).limits if not own.each_end_user), key=_order)
+        limits = sorted(self._config.rules(org).limits, key=_order)
         if reach.whole:
             return limits
         places = await self._places.find(org, {(limit.scope, limit.scope_id) for limit in limits})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -37,15 +38,33 @@ class LimitName(Strict):
         ModelPattern | None, Field(description="Count only this model; `*` stands for any run of characters.")
     ] = None
 
+    each_end_user: Annotated[
+        bool,
+        Field(
+            description="true: of each end user within it apart, whom x-tollgate-user names on keys with "
+            "trusted_attribution."
+        ),
+    ] = False
+
     @model_validator(mode="after")
     def _named(self) -> LimitName:
         if self.scope != "org" and self.scope_id is None:
             raise ValueError(f"scope_id: say which {self.scope} is meant")
+        if self.each_end_user and self.window == "total":
+            raise ValueError(
+                "window: an end user has no total limit, since it would have to be kept for ever; use another window"
+            )
         return self
 
     def limit(self, org: str) -> Limit:
         return Limit(
-            Scope(self.scope), self.scope_id or org, Window(self.window), 0, self.operation, self.model
+            Scope(self.scope),
+            self.scope_id or org,
+            Window(self.window),
+            0,
+            self.operation,
+            self.model,
+            each_end_user=self.each_end_user,
         )
 
 
@@ -68,17 +87,19 @@ class LimitSetting(LimitName):
         Field(max_length=10, description="Percent at which people are told; nothing: the organisation's."),
     ] = None
 
+    @model_validator(mode="after")
+    def _told(self) -> LimitSetting:
+        if self.each_end_user and self.alert_levels:
+            raise ValueError("alert_levels: nobody is told of the limits of single end users; leave them out")
+        return self
+
     def limit(self, org: str) -> Limit:
-        return Limit(
-            Scope(self.scope),
-            self.scope_id or org,
-            Window(self.window),
-            self.credits,
-            self.operation,
-            self.model,
-            Grace(self.grace.percent, self.grace.minutes) if self.grace else None,
-            self.enforce,
-            None if self.alert_levels is None else tuple(sorted(set(self.alert_levels))),
+        return replace(
+            super().limit(org),
+            amount=self.credits,
+            grace=Grace(self.grace.percent, self.grace.minutes) if self.grace else None,
+            enforce=self.enforce,
+            alerts=None if self.alert_levels is None else tuple(sorted(set(self.alert_levels))),
         )
 
 
@@ -90,18 +111,21 @@ class GraceView(BaseModel):
 
 
 class LimitView(BaseModel):
-    """A limit and how it stands in its present window."""
+    """A limit and how it stands in its present window. One of each end user stands apart for each of them: of it there
+    is no spent, held and left here."""
 
     scope: ScopeName
     scope_id: str
     window: WindowName
     operation: str | None
     model: str | None
+    each_end_user: Annotated[bool, Field(description="Of each end user within the scope apart.")]
     limit: Amount
-    spent: Amount
-    held: Annotated[Amount, Field(description="By calls that are still running.")]
+    spent: Amount | None
+    held: Annotated[Amount | None, Field(description="By calls that are still running.")]
     left: Annotated[
-        Amount, Field(description="Limit less spent and held; negative where more was spent than it allows.")
+        Amount | None,
+        Field(description="Limit less spent and held; negative where more was spent than it allows."),
     ]
     percent: Annotated[
         float | None, Field(description="Spent of the limit, rounded down to a tenth.", examples=[74.9])
@@ -128,11 +152,12 @@ class LimitView(BaseModel):
             window=limit.window.value,
             operation=limit.operation,
             model=limit.model,
+            each_end_user=limit.each_end_user,
             limit=Amount.of(limit.amount),
-            spent=Amount.of(standing.spent),
-            held=Amount.of(standing.held),
-            left=Amount.of(standing.left),
-            percent=None if standing.permille is None else standing.permille / 10,
+            spent=None if limit.each_end_user else Amount.of(standing.spent),
+            held=None if limit.each_end_user else Amount.of(standing.held),
+            left=None if limit.each_end_user else Amount.of(standing.left),
+            percent=None if limit.each_end_user or standing.permille is None else standing.permille / 10,
             starts_at=None if window.end_us is None else _instant(window.start_us),
             resets_at=_instant(window.end_us),
             resets_at_local=standing.resets_at_local,
@@ -211,7 +236,8 @@ def limit_operations(book: LimitBook) -> list[AnyOperation]:
             body=LimitSetting,
             reply=LimitView,
             errors=(404, 409),
-            description="A limit is known by scope, window, operation and model; the rest becomes what is sent. "
+            description="A limit is known by scope, window, operation, model and each_end_user; the rest becomes what "
+            "is sent. "
             "Limits of limits.yaml are changed there (409). Team leads set those of people and keys in their teams; "
             "what binds a lead, a lead can only make tighter.",
             example=example,

@@ -17,6 +17,7 @@ from tests.support.simulator import SimulatorProcess
 OWNER_KEY = "tg-test-key-of-the-owner"
 LEAD_KEY = "tg-test-key-of-the-lead"
 BOB_KEY = "tg-test-key-of-bob"
+APP_KEY = "tg-test-key-of-an-application"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def fleet(
     lead = {"id": "lea", "role": "lead", "keys": [_key("lea-role", LEAD_KEY)]}
     org["teams"][0]["users"].append(lead)
     org["teams"].append({"id": "sales", "users": [{"id": "bob", "keys": [_key("bob-calls", BOB_KEY)]}]})
+    org["keys"] = [{**_key("app", APP_KEY), "trusted_attribution": True}]
     org["users"] = [{"id": "olga", "role": "owner", "keys": [_key("olga-role", OWNER_KEY)]}]
     directory = tmp_path_factory.mktemp("limits-api")
     with running_fleet(
@@ -72,10 +74,10 @@ class Api:
         return found[0] if found else None
 
 
-async def metered(base: str, key: str = MAIN_KEY) -> tuple[int, str]:
+async def metered(base: str, key: str = MAIN_KEY, **headers: str) -> tuple[int, str]:
     document = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 40}
     async with (
-        aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session,
+        aiohttp.ClientSession(headers={"authorization": f"Bearer {key}", **headers}) as session,
         session.post(f"{base}/v1/chat/completions", json=document) as reply,
     ):
         return reply.status, await reply.text()
@@ -203,6 +205,30 @@ async def test_a_lead_sets_limits_within_the_team_and_only_tightens_what_binds_t
     assert {(item["scope"], item["scope_id"]) for item in shown} == {("user", "ada"), ("key", "main")}
 
 
+async def test_a_limit_of_each_end_user_is_set_shown_and_taken_away_beside_that_of_the_key(
+    fleet: Fleet,
+) -> None:
+    name = {"scope": "key", "scope_id": "app", "window": "day"}
+    each = {**name, "each_end_user": True}
+    assert (await owner(fleet).ask("PUT", "/api/limits", {**name, "credits": 9}))[0] == 200
+    status, view = await owner(fleet).ask("PUT", "/api/limits", {**each, "credits": "0.000001"})
+    assert (status, view["each_end_user"], view["limit"]["credits"]) == (200, True, "0.000001")
+    # It stands apart for each of them.
+    assert [view[figure] for figure in ("spent", "held", "left", "percent")] == [None] * 4
+    assert await owner(fleet, 1).limit(**each) == view
+    status, text = await metered(fleet.bases[1], APP_KEY, **{"x-tollgate-user": "eve"})
+    assert (status, "budget_exceeded" in text) == (402, True)
+    assert (await metered(fleet.bases[1], APP_KEY))[0] == 200  # names nobody
+    in_a_query = {**name, "each_end_user": "true"}
+    assert (await owner(fleet).ask("DELETE", "/api/limits", **in_a_query))[0] == 204
+    assert (await metered(fleet.bases[1], APP_KEY, **{"x-tollgate-user": "eve"}))[0] == 200
+    assert (await owner(fleet).limit(**each), (await owner(fleet).limit(**name))["limit"]["credits"]) == (
+        None,
+        "9",
+    )
+    assert (await owner(fleet).ask("DELETE", "/api/limits", **name))[0] == 204
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -214,6 +240,8 @@ async def test_a_lead_sets_limits_within_the_team_and_only_tightens_what_binds_t
         {"window": "day", "credits": 1, "grace": {"percent": 101, "minutes": 1}},
         {"window": "day", "credits": 1, "alert_levels": [0]},
         {"window": "day", "credits": 1, "colour": "red"},
+        {"window": "total", "credits": 1, "each_end_user": True},
+        {"window": "day", "credits": 1, "each_end_user": True, "alert_levels": [50]},
     ],
 )
 async def test_what_cannot_be_a_limit_is_refused(fleet: Fleet, body: dict[str, Any]) -> None:
