@@ -16,6 +16,7 @@ from gateway.reports.comparison import ModelComparison, ModelName, compare
 from gateway.reports.consumption import Prices, price_of
 from gateway.reports.desk import ReportDesk
 from gateway.reports.period import Period
+from gateway.reports.prices import CurrentPrices
 from gateway.reports.tips import Tip, TipKind, tips
 
 PERIOD_DAYS_MAX = 92
@@ -47,7 +48,11 @@ _WORDS = {
 class CompareParams(PeriodParams):
     model: Annotated[
         tuple[Annotated[str, Field(pattern="^[^/]+/.+", max_length=256)], ...],
-        Field(max_length=20, description="`provider/model` to compare with, beside those that were used."),
+        Field(
+            max_length=20,
+            description="`provider/model` to compare with, beside those that were used. Default: a few common models "
+            "of the providers that are configured.",
+        ),
     ] = ()
 
 
@@ -98,15 +103,17 @@ class TipsReply(BaseModel):
     items: list[TipReply]
 
 
-def savings_operations(desk: ReportDesk, prices: Prices) -> list[AnyOperation]:
+def savings_operations(desk: ReportDesk, prices: CurrentPrices) -> list[AnyOperation]:
     async def comparison(call: Call[CompareParams, NoBody]) -> CompareReply:
         org = named_org(call.reach)
         others = [_model(name, prices) for name in call.params.model]
+        usual = {} if others else prices.usual()
         async with desk.snapshot(org, call.reach) as snapshot:
             period = _bounded(period_of(call.params, snapshot.calendar, call.now))
-            consumed = await snapshot.consumed(period, prices, others)
+            priced = [*others, *(name for names in usual.values() for name in names)]
+            consumed = await snapshot.consumed(period, prices, priced)
             shown = PeriodReply.of(period, snapshot.calendar)
-        items = [_comparison(one) for one in compare(consumed, prices, others)]
+        items = [_comparison(one) for one in compare(consumed, prices, others, usual)]
         return CompareReply(org=org, period=shown, items=items)
 
     async def advice(call: Call[PeriodParams, NoBody]) -> TipsReply:
@@ -127,8 +134,8 @@ def savings_operations(desk: ReportDesk, prices: Prices) -> list[AnyOperation]:
             summary="What the same calls would have cost elsewhere",
             description=(
                 "Every call priced again, at today's prices: with the other models that were used for the same "
-                "operation and those asked for, in batches, and without caches. Another model would not have used "
-                "exactly as many tokens."
+                "operation and those asked for (else a few common ones), in batches, and without caches. Another model "
+                "would not have used exactly as many tokens."
             ),
             action=Action.SEE_TIPS,
             handler=comparison,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.reports.consumption import Consumption, Prices, cost_microcredits, price_of, schedule_of
@@ -45,12 +45,16 @@ class ModelComparison:
 
 
 def compare(
-    consumed: Sequence[Consumption], prices: Prices, others: Iterable[ModelName] = ()
+    consumed: Sequence[Consumption],
+    prices: Prices,
+    others: Iterable[ModelName] = (),
+    usual: Mapping[str, Sequence[ModelName]] | None = None,
 ) -> list[ModelComparison]:
     """One for each model and operation that was used, dearest first.
 
-    Alternatives are the models that were used for the same operation, and ``others``. Whether their answers would
-    have served is not for a price to say; nor would they have used exactly as many tokens.
+    Alternatives are the models that were used for the same operation, ``others``, and those that are ``usual`` for the
+    operation. Whether their answers would have served is not for a price to say; nor would they have used exactly as
+    many tokens.
     """
     asked = list(dict.fromkeys(others))
     uses: dict[tuple[str, str, str], list[Consumption]] = {}
@@ -59,7 +63,8 @@ def compare(
     found = []
     for (provider, model, operation), calls in uses.items():
         alike = [(p, m) for p, m, o in uses if o == operation and (p, m) != (provider, model)]
-        candidates = dict.fromkeys([*alike, *(name for name in asked if name != (provider, model))])
+        named = [*asked, *(usual or {}).get(operation, ())]
+        candidates = dict.fromkeys([*alike, *(name for name in named if name != (provider, model))])
         found.append(_comparison(provider, model, operation, calls, prices, list(candidates)))
     return sorted(found, key=lambda one: -one.charged_microcredits)
 

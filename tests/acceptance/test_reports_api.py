@@ -187,6 +187,14 @@ def test_comparisons_and_patterns_are_of_the_calls_in_reach(used: GatewayProcess
     assert [other["model"] for other in own["alternatives"]] == ["gpt-5-mini"]
     assert own["alternatives"][0]["difference"]["microcredits"] < 0
     assert get(used, "compare?model=openai/no-such-model", status=400)["param"] == "model"
+    [unasked] = get(used, "compare?range=7d", "member")["items"]
+    costs = [other["cost"]["microcredits"] for other in unasked["alternatives"]]
+    assert 2 <= len(costs) <= 8
+    assert costs == sorted(costs)
+    assert costs[0] < unasked["today"]["microcredits"]
+    assert (unasked["provider"], unasked["model"]) not in {
+        (other["provider"], other["model"]) for other in unasked["alternatives"]
+    }
     patterns = get(used, "patterns?range=7d", "member")
     assert len(patterns["heat"]) == 168
     assert patterns["trend"]["current"]["requests"] == sum(cell["requests"] for cell in patterns["heat"]) == 7
