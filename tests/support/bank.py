@@ -79,7 +79,7 @@ class Bank:
         number = next(self.keys)
         row = merge(
             entry(
-                f"r{number}",
+                f"{org}-r{number}",  # histories in one database, each with an org of its own
                 sequence=number,
                 charged_microcredits=amount,
                 started_at_us=microseconds(self.in_minutes(minute)) + 1_234_567,
