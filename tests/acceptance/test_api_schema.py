@@ -30,6 +30,8 @@ TIMEOUT_S = 240
 @pytest.mark.parametrize("role", ["admin", *ROLES])
 def test_no_answer_is_undocumented(staffed: GatewayProcess, tmp_path: Path, role: str) -> None:
     key = ADMIN_TOKEN if role == "admin" else key_of(role)
+    # Every bound of every parameter, as those who get past the question of rights; the others by chance.
+    phases = "examples,coverage,fuzzing" if role in ("admin", "owner", "member") else "examples,fuzzing"
     done = subprocess.run(
         [
             str(SCHEMATHESIS),
@@ -38,7 +40,7 @@ def test_no_answer_is_undocumented(staffed: GatewayProcess, tmp_path: Path, role
             "--no-color",
             "--seed=7",
             f"--max-examples={EXAMPLES}",
-            "--phases=examples,coverage,fuzzing",
+            f"--phases={phases}",
             f"--checks={','.join(CHECKS)}",
             "--exclude-operation-id=listen",
             "--generation-database=none",
