@@ -83,7 +83,7 @@ def _curl(path: str, method: str, operation: dict[str, Any]) -> str:
     if method != "GET":
         words.insert(1, f"-X {method}")
     if any(one["name"] == "Idempotency-Key" for one in operation["parameters"]):
-        words.append('-H "Idempotency-Key: $(uuidgen)"')
+        words.append('-H "Idempotency-Key: $(date +%s%N)"')
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     if "example" in content:
         words.append("-d " + shlex.quote(json.dumps(content["example"], ensure_ascii=False)))
