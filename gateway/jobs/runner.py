@@ -109,7 +109,9 @@ class JobRunner:
                 if not await self.table.finish(session, leased, self._now()):
                     raise LeaseLost
         except Exception as error:  # one job that fails must not keep the others from being done
-            log.error("job failed", extra={"kind": leased.job.kind, "reason": type(error).__name__})
+            ours = not isinstance(error, TollgateError | LeaseLost)
+            reason = {"kind": leased.job.kind, "reason": type(error).__name__}
+            log.error("job failed", exc_info=error if ours else None, extra=reason)
             if not isinstance(error, LeaseLost):
                 await self._retry(leased, f"{type(error).__name__}: {error}"[:500])
             return False
