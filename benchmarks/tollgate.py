@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +31,39 @@ PLENTY_CREDITS = 1_000_000_000
 
 
 class Tollgate:
-    """A gateway, its Redis and its Postgres, all of their own in ``directory``."""
+    """A gateway, its Redis and its Postgres, all of their own in ``directory``.
 
-    def __init__(self, directory: Path) -> None:
+    ``limits``: what limits.yaml says; default: eight limits on every call of one key.
+    """
+
+    def __init__(self, directory: Path, limits: Mapping[str, Any] | None = None) -> None:
         self._directory = directory
         self._data = directory / "data"
         self._embedded = Embedded(self._data)
         self._child: Child | None = None
         self._key = f"tg-{secrets.token_urlsafe(24)}"
+        self._limits = limits or _limits(self._key)
         self._config = directory / "tollgate.yaml"
         self._endpoints: Endpoints
         self._redis: redis.Redis
 
     def start(self, upstream_port: int) -> Contender:
         """Everything up and ready. Raises `BenchmarkError`."""
+        self.prepare(upstream_port)
+        return self.serve()
+
+    def prepare(self, upstream_port: int) -> None:
+        """The stores up, the schema made, the configuration written: commands can run, nothing is served yet."""
         self._directory.mkdir()
         self._endpoints = asyncio.run(self._embedded.start())
         self._redis = redis.Redis.from_url(self._endpoints.redis_url)
-        port = free_port()
-        self._write(port, upstream_port)
+        self._port = free_port()
+        self._write(self._port, upstream_port)
         self.command("migrate")
-        log = self._directory / "gateway.log"
+
+    def serve(self) -> Contender:
+        """The gateway itself, after `prepare`."""
+        port, log = self._port, self._directory / "gateway.log"
         self._child = Child([str(TOLLGATE), "serve", "--config", str(self._config)], log)
         self._wait_until_ready(port, self._child)
         pids = {
@@ -75,17 +88,25 @@ class Tollgate:
         """How many usage rows there are by source and status, e.g. ``{"provider ok": 100}``."""
         return asyncio.run(self._rows())
 
-    def command(self, *words: str) -> str:
-        """Run ``tollgate WORDS --config FILE``; its output. Raises `BenchmarkError` when it fails."""
+    @property
+    def postgres_dsn(self) -> str:
+        return self._endpoints.postgres_dsn
+
+    def command(self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S, shown: bool = False) -> str:
+        """Run ``tollgate WORDS --config FILE``; its output. Raises `BenchmarkError` when it fails. ``shown``: what it
+        says of its progress goes to standard error."""
         done = subprocess.run(
             [str(TOLLGATE), *words, "--config", str(self._config)],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=None if shown else subprocess.PIPE,
             text=True,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         if done.returncode != 0:
-            raise BenchmarkError(f"tollgate {' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise BenchmarkError(
+                f"tollgate {' '.join(words)}: {done.stdout[-2000:]}{(done.stderr or '')[-2000:]}"
+            )
         return done.stdout
 
     def stop(self) -> None:
@@ -111,7 +132,7 @@ class Tollgate:
             "limits": "limits.yaml",
         }
         self._config.write_text(yaml.safe_dump(settings))
-        (self._directory / "limits.yaml").write_text(yaml.safe_dump(_limits(self._key)))
+        (self._directory / "limits.yaml").write_text(yaml.safe_dump(dict(self._limits)))
 
     def _wait_until_ready(self, port: int, child: Child) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from gateway.cli.progress import Bar
 from gateway.cli.stores import open_stores
 from gateway.errors import BadRequest
 from gateway.stores.postgres_audit import AuditEntry, AuditLog
@@ -43,7 +44,9 @@ async def _verify(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise BadRequest("--head: must be hexadecimal, as `audit verify` prints it") from error
     async with open_stores(options.config) as stores:
-        verdict = await AuditLog(stores.postgres).verify(head)
+        audit = AuditLog(stores.postgres)
+        with Bar(await audit.length()) as bar:
+            verdict = await audit.verify(head, lambda count: bar.show(count, "entries"))
     if verdict.broken is not None:
         print(f"broken after {verdict.entries} good entries: {verdict.broken}")
         return 1

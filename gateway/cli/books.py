@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from itertools import count
 from typing import Any
 
 from gateway.budgets.keyspace import partition_keys
+from gateway.cli.progress import Bar
 from gateway.cli.stores import open_stores
 from gateway.ledger.migrate import migrate
-from gateway.ledger.postgres_spent import PostgresLedger
+from gateway.ledger.postgres_spent import STAGES, PostgresLedger
 from gateway.ledger.reconcile import reconcile
 from gateway.ledger.reconcile_balances import reconcile_balances
 from gateway.ledger.redis_stream import StreamKeys, UsageStream
@@ -50,9 +52,11 @@ async def _reconcile(options: argparse.Namespace) -> int:
                 for number in range(stores.settings.redis.partitions)
                 for keys in (partition_keys(number),)
             ]
-            ledger = PostgresLedger(stores.postgres)
-            report = await reconcile(stores.books.counters, stores.books.open_holds, streams, ledger)
-            report = await reconcile_balances(report, stores.holds.balances, ledger)
+            with Bar(STAGES) as bar:
+                done = count()
+                ledger = PostgresLedger(stores.postgres, lambda what: bar.show(next(done), what))
+                report = await reconcile(stores.books.counters, stores.books.open_holds, streams, ledger)
+                report = await reconcile_balances(report, stores.holds.balances, ledger)
         finally:
             await client.aclose()
     for line in report.lines():

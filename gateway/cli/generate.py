@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
-from gateway.ledger.generated_usage import MadeDay, made_orgs, plan
+from gateway.cli.progress import Bar
+from gateway.ledger.generated_usage import made_orgs, plan
 from gateway.ledger.postgres_generated import GeneratedUsage
 from gateway.reload import LiveConfig
 from gateway.settings.config import load_settings
@@ -34,6 +33,11 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--writers", type=int, default=2, metavar="N", help="connections that write (default: 2)"
     )
+    parser.add_argument(
+        "--prepaid",
+        action="store_true",
+        help="what is used is paid from prepaid balances: grant credits, or they end below zero",
+    )
     parser.set_defaults(run=lambda options: asyncio.run(_generate(options)))
 
 
@@ -45,23 +49,15 @@ async def _generate(options: argparse.Namespace) -> int:
     postgres = Postgres(settings.postgres.dsn.get_secret_value(), connections_max=options.writers + 1)
     await postgres.start()
     try:
-        usage = GeneratedUsage(postgres, prices, datetime.now(UTC))
+        usage = GeneratedUsage(postgres, prices, datetime.now(UTC), prepaid=options.prepaid)
         await usage.prepare(orgs)
-        done, new = await usage.write_all(
-            plan(orgs, options.rows, until, options.days), options.writers, _progress(options.rows)
-        )
+        with Bar(options.rows) as bar:
+            done, new = await usage.write_all(
+                plan(orgs, options.rows, until, options.days),
+                options.writers,
+                lambda done, last: bar.show(done, str(last.day)),
+            )
     finally:
         await postgres.stop()
-    print(f"\n{new:,} requests written, {done - new:,} were there")
+    print(f"{new:,} requests written, {done - new:,} were there")
     return 0
-
-
-def _progress(total: int) -> Callable[[int, MadeDay], None]:
-    width = 40
-
-    def show(done: int, last: MadeDay) -> None:
-        filled = width * done // total
-        bar = "#" * filled + "." * (width - filled)
-        print(f"\r[{bar}] {100 * done / total:5.1f} %  {last.day}", end="", file=sys.stderr, flush=True)
-
-    return show

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.progress import Bar
 from gateway.errors import NotFound
 from gateway.identity.roles import Reach
 from gateway.ledger.postgres_calendars import Calendars
@@ -168,6 +169,12 @@ async def _backtest(options: argparse.Namespace) -> int:
 async def _rebuild(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, weak_admin_token_ok=True)
     async with _postgres(settings) as postgres:
-        for org in await Calendars(postgres).rebuild(options.orgs):
-            print(f"{org}: days and hours cut anew")
+        calendars = Calendars(postgres)
+        orgs = options.orgs or await calendars.orgs()
+        with Bar(len(orgs)) as bar:
+            for number, org in enumerate(orgs):
+                bar.show(number, org)
+                await calendars.rebuild(org)
+    for org in orgs:
+        print(f"{org}: days and hours cut anew")
     return 0

@@ -4,7 +4,8 @@
 -- One org's requests of one local day. A conversation has one user, one model and a time of the day around which its
 -- requests lie; requests without one share its traits all the same.
 -- $1 org, $2 day, $3 zone, $4 rows, $5 users, $6 teams, $7 hours: cumulative weights of 0 to 23 o'clock,
--- $8.. the models, one array for each trait, $8 being cumulative weights.
+-- $8 to $19 the models, one array for each trait, $8 being cumulative weights; $20, $21 credits for femto-USD, $22
+-- whether a prepaid balance pays.
 WITH talks AS MATERIALIZED (
     SELECT talk,
            floor(power(random(), 1.8) * $5::integer)::integer AS person,
@@ -69,5 +70,5 @@ SELECT format('made-%s-%s-%s', to_char($2::date, 'YYYYMMDD'), $1::text, number),
        div(femtousd * (3 + 5 * share)::integer * $20::numeric + $21::numeric - 1, $21::numeric)::bigint,
        source, status, CASE WHEN source = 'bound' THEN ARRAY ['cost_unknown'] ELSE ARRAY []::text[] END,
        CASE WHEN status = 'upstream_error' THEN 500 WHEN status = 'reaped' THEN NULL ELSE 200 END,
-       (200 + 900 * share)::bigint, NULL, 'generated', -1, number, false
+       (200 + 900 * share)::bigint, NULL, 'generated', -1, number, $22::boolean
 FROM costed

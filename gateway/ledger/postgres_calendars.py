@@ -64,12 +64,13 @@ class Calendars:
                 changed.append(org)
         return changed
 
-    async def rebuild(self, orgs: Iterable[str] = ()) -> list[str]:
-        """Make the days and hours of these orgs (none given: of all) anew; returns which they were."""
-        rebuilt = list(orgs) or [row["org_id"] for row in await self._postgres.fetch(_SQL["all_calendars"])]
-        for org in rebuilt:
-            await self._recut(org)
-        return rebuilt
+    async def orgs(self) -> list[str]:
+        """All that have a calendar."""
+        return [row["org_id"] for row in await self._postgres.fetch(_SQL["all_calendars"])]
+
+    async def rebuild(self, org: str) -> None:
+        """Make the days and hours of an org anew."""
+        await self._recut(org)
 
     async def _recut(self, org: str) -> None:
         async with self._postgres.transaction() as session:

@@ -31,13 +31,19 @@ class _Priced:
 
 
 class GeneratedUsage:
-    """Writes planned days. A day that was written is left alone when it is written again."""
+    """Writes planned days. A day that was written is left alone when it is written again.
 
-    def __init__(self, postgres: Postgres, book: PriceBook, priced_at: datetime) -> None:
+    ``prepaid``: what is written is paid from balances, which may leave them below zero until credits are granted.
+    """
+
+    def __init__(
+        self, postgres: Postgres, book: PriceBook, priced_at: datetime, *, prepaid: bool = False
+    ) -> None:
         at_s = int(priced_at.timestamp())
         self._postgres = postgres
         self._table = UsageTable(postgres)
         self._exchange = book.exchange
+        self._prepaid = prepaid
         self._models = [
             _Priced(model, book.price(model.provider, model.kind, model.model, at_s)) for model in MODELS
         ]
@@ -93,5 +99,5 @@ class GeneratedUsage:
             ),
             [model.reasoning_share for model in models],
             [priced.price.ref for priced in self._models],
-            *(Decimal(numerator), Decimal(denominator)),
+            *(Decimal(numerator), Decimal(denominator), self._prepaid),
         ]

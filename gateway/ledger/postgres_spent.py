@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +16,14 @@ _SQL = Queries.load("gateway.ledger", "usage.sql")
 _CUTS = Queries.load("gateway.ledger", "cuts.sql")
 _BALANCES = Queries.load("gateway.ledger", "balances.sql")
 _QUERIES_AT_ONCE = 1000
-_COMPARISONS = ("day_differences", "hour_differences", "nameless_conversations")
+_COMPARISONS = {
+    "sums by the quarter of an hour, against rows": _SQL["rollup_differences"],
+    "sums by the day": _CUTS["day_differences"],
+    "sums by the hour": _CUTS["hour_differences"],
+    "conversations": _CUTS["nameless_conversations"],
+}
+STAGES = len(_COMPARISONS) + 2
+"""How many stages `PostgresLedger` tells of in a whole reconciliation."""
 QUARTER = timedelta(minutes=15)
 COMPARISON_TIMEOUT_S = 3600.0
 """Comparing all sums of ten million requests takes minutes."""
@@ -39,10 +46,11 @@ class Books:
 
 
 class PostgresLedger:
-    """Implements `gateway.budgets.ports.Ledger`."""
+    """Implements `gateway.budgets.ports.Ledger`. ``stage`` hears what is compared next, in a few words."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, stage: Callable[[str], None] = lambda what: None) -> None:
         self._postgres = postgres
+        self._stage = stage
 
     async def spent(self, query: SpentQuery) -> Spent:
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
@@ -78,6 +86,7 @@ class PostgresLedger:
 
     async def differences(self) -> list[Row]:
         """Where the credit ledger is not what it is made of: rows of what, expected and found."""
+        self._stage("ledger and balances")
         async with self._postgres.session() as session:
             return await session.fetch(_BALANCES["differences"], timeout_s=COMPARISON_TIMEOUT_S)
 
@@ -88,15 +97,17 @@ class PostgresLedger:
         them, or those of ``since`` and later."""
         quarter = None if since is None else since - (since - EPOCH) % QUARTER
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
+            self._stage("counters")
             spent: list[int] = []
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
                 spent += await _spent(session, queries[start : start + _QUERIES_AT_ONCE])
             recorded = await _recorded(session, unread)
             await session.fetch(_CUTS["tune"])
-            differences, days, hours, nameless = [
-                await session.fetch(statement, quarter, timeout_s=COMPARISON_TIMEOUT_S)
-                for statement in (_SQL["rollup_differences"], *(_CUTS[name] for name in _COMPARISONS))
-            ]
+            found = []
+            for what, statement in _COMPARISONS.items():
+                self._stage(what)
+                found.append(await session.fetch(statement, quarter, timeout_s=COMPARISON_TIMEOUT_S))
+            differences, days, hours, nameless = found
         return Books(tuple(spent), recorded, tuple(differences), (*days, *hours), tuple(nameless))
 
 

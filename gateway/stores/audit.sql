@@ -10,6 +10,9 @@ WHERE place > $1
 ORDER BY place
 LIMIT $2
 
+-- name: newest_place
+SELECT coalesce(max(place), 0) FROM audit_log
+
 -- name: search
 SELECT place, audit_instant(at) AS at, actor, action, object, org_id, address, request_id, before::text AS before,
        after::text AS after, previous_hash, hash

@@ -7,7 +7,7 @@ is down everything raises `PostgresUnavailable`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -145,10 +145,19 @@ class AuditLog:
         rows = await self._postgres.fetch(_SQL["search"], *narrowed, wanted.before_place, limit)
         return [_entry(row) for row in rows]
 
-    async def verify(self, expected_head: bytes | None = None) -> Verdict:
-        """Follow the chain. ``expected_head``: a head of before that must still be in it."""
+    async def length(self) -> int:
+        """How many entries there are, if none is missing."""
+        newest: int = await self._postgres.fetch_value(_SQL["newest_place"])
+        return newest
+
+    async def verify(
+        self, expected_head: bytes | None = None, checked: Callable[[int], None] = lambda count: None
+    ) -> Verdict:
+        """Follow the chain. ``expected_head``: a head of before that must still be in it. ``checked`` hears how many
+        entries hold so far."""
         count, head, met = 0, GENESIS, expected_head is None
         async for entry in self.entries():
+            checked(count)
             broken = _fault(entry, count + 1, head)
             if broken is not None:
                 return Verdict(count, head, broken)
