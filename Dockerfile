@@ -7,7 +7,7 @@ WORKDIR /src
 RUN python -m venv /opt/tollgate
 # The dependencies first: they change less often than the code, and their layer is kept.
 COPY requirements/serve.txt requirements/
-RUN /opt/tollgate/bin/pip install --require-hashes -r requirements/serve.txt
+RUN /opt/tollgate/bin/pip install --require-hashes --no-deps -r requirements/serve.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY pricing pricing
 COPY migrations migrations

@@ -4,6 +4,11 @@
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
+
+# Where bytecode may not be written, every process would compile all that it imports anew: seconds for each of the
+# hundreds that tests start.
+export PYTHONDONTWRITEBYTECODE :=
+
 CHECKED := gateway pricing migrations benchmarks tests
 
 # A virtual environment names its own place in its scripts, so one that was moved is made anew.
