@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-
-
-@lru_cache(maxsize=1024)
-def _pattern(wildcard: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in wildcard.split("*")), re.DOTALL)
-
 
 def model_matches(wildcard: str, model: str) -> bool:
-    """Whether ``model`` is picked by ``wildcard``, where ``*`` stands for any run of characters."""
-    if "*" not in wildcard:
+    """Whether ``model`` is picked by ``wildcard``, where ``*`` stands for any run of characters.
+
+    Each part is looked for once, from where the one before it ended: whoever writes patterns and models may be anybody
+    with a key, so the work must not grow faster than their lengths.
+    """
+    first, *others = wildcard.split("*")
+    if not others:
         return wildcard == model
-    return _pattern(wildcard).fullmatch(model) is not None
+    *between, last = others
+    at, end = len(first), len(model) - len(last)
+    if at > end or not (model.startswith(first) and model.endswith(last)):
+        return False
+    for part in between:
+        found = model.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 def selects(operation: str | None, model: str | None, of_operation: str, of_model: str) -> bool:

@@ -77,7 +77,7 @@ class Proxy:
         self._fallback = fallback
         self.afterlife = Afterlife(self._count)
         self._replies = Replies(settings, self.afterlife)
-        self._room = BodyRoom(settings.bodies_room_bytes)
+        self._room = BodyRoom(settings.bodies_room_bytes, settings.body_bytes_max)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         arrived_s = time.monotonic()
@@ -95,7 +95,7 @@ class Proxy:
             if route is None:
                 raise UnsupportedRoute(f"{request.method} {path}: not a route whose cost is understood here.")
             route_name = route.name
-            with self._room.share() as share:
+            with self._room.share(key.org_id) as share:
                 response = await self._run(
                     request, Target(provider, route, path), key, request_id, arrived_s, share
                 )

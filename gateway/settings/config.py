@@ -50,7 +50,7 @@ class ServerSettings(Section):
     """Largest request body, after decompression. 64 MB: twice what the largest provider accepts."""
     bodies_bytes_max: Annotated[int | None, Field(ge=1024, validate_default=True)] = None
     """All request bodies in hand in one process together; beyond it requests are answered with 503. Absent: eight of
-    the largest."""
+    the largest. One organisation leaves room for one of the largest to the others, if there is room for two."""
     header_bytes_max: Annotated[int, Field(ge=1024, le=1 << 20)] = 64 * 1024
     """All headers of a request together. Providers ask for less than 64 KiB."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0

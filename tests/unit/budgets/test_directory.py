@@ -87,6 +87,12 @@ def test_a_service_key_meets_no_limits_of_users_or_teams() -> None:
         ("g*4*i", "gpt-4o-mini", True),
         ("gpt.4*", "gpt-4o", False),
         ("a*b", "a\nb", True),
+        ("ab*ba", "aba", False),
+        ("a*a", "a", False),
+        ("a**c", "abc", True),
+        ("*b*b*", "ab", False),
+        ("*b*b*", "abb", True),
+        ("*" + "a*" * 99 + "b", "a" * 256, False),
     ],
 )
 def test_model_wildcards(wildcard: str, model: str, matches: bool) -> None:

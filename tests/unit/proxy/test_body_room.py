@@ -23,14 +23,14 @@ class Place:
     """A server that reads bodies, and keeps each until it is let go."""
 
     def __init__(self) -> None:
-        self.room = BodyRoom(ROOM_BYTES)
+        self.room = BodyRoom(ROOM_BYTES, BODY_BYTES_MAX)
         self.letting_go = asyncio.Event()
         self.held = asyncio.Event()
         self.port = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            with self.room.share() as share:
+            with self.room.share("acme") as share:
                 await read_body(request, BODY_BYTES_MAX, SILENCE_S, TOTAL_S, share)
                 self.held.set()
                 if request.path == "/wait":
@@ -105,9 +105,24 @@ async def test_a_body_that_drips_is_given_up_after_all_the_time_there_is(place: 
 
 
 def test_the_refusal_says_when_to_try_again() -> None:
-    room = BodyRoom(10)
-    with room.share() as share:
+    room = BodyRoom(10, 10)
+    with room.share("acme") as share:
         share.take(6)
         with pytest.raises(GatewayBusy) as refused:
             share.take(5)
     assert (refused.value.status, refused.value.retry_after_s, room.taken) == (503, 2, 0)
+
+
+def test_one_organisation_leaves_room_for_the_largest_body_of_another() -> None:
+    room = BodyRoom(40, 10)
+    with room.share("greedy") as first, room.share("greedy") as second, room.share("other") as other:
+        first.take(20)
+        second.take(10)
+        with pytest.raises(GatewayBusy):
+            second.take(1)
+        other.take(10)
+        with pytest.raises(GatewayBusy):
+            other.take(1)
+    assert room.taken == 0
+    with room.share("greedy") as share:
+        share.take(30)
