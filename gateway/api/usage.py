@@ -166,13 +166,27 @@ async def _filters(snapshot: Snapshot, asked: FilterParams, period: Period, veil
 
 
 async def _page(snapshot: Snapshot, question: Question, asked: UsageParams, veil: Veil) -> UsageReply:
-    after = read_cursor(asked.cursor, PLACE)
-    if after is not None and not all(isinstance(part, str) for part in after):
-        raise BadRequest("cursor: is of another list", param="cursor")
+    after = await _place(snapshot, question, asked.cursor, veil)
     found = await snapshot.reading.groups(question, snapshot.calendar, asked.limit + 1, after)
     page = found[: asked.limit]
-    next_cursor = write_cursor(*page[-1].place) if len(found) > asked.limit else None
+    next_cursor = write_cursor(*await veil.shown_place(page[-1].place)) if len(found) > asked.limit else None
     return await _reply(snapshot, question, page, veil, next_cursor)
+
+
+async def _place(
+    snapshot: Snapshot, question: Question, cursor: str | None, veil: Veil
+) -> tuple[str, ...] | None:
+    shown = read_cursor(cursor, PLACE)
+    if shown is None:
+        return None
+    if not all(isinstance(part, str) for part in shown):
+        raise BadRequest("cursor: is of another list", param="cursor")
+    if not veil.hides:
+        return shown
+    after = await veil.place(shown, await snapshot.history.people(snapshot.org, question.period))
+    if after is None:
+        raise BadRequest("cursor: is not one that a page before gave out", param="cursor")
+    return after
 
 
 async def _dearest(snapshot: Snapshot, question: Question, asked: UsageParams, veil: Veil) -> UsageReply:

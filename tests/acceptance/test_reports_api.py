@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
 import io
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 
+from gateway.api.cursor import write_cursor
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import UsageRow, merge, microseconds
 from gateway.stores.postgres import Postgres
@@ -119,6 +122,25 @@ def test_people_stand_under_pseudonyms_for_those_who_may_not_see_them(
         one = min(names)
         assert get(used, f"usage?range=7d&user={one}", role)["total"]["requests"] == 7
         assert get(used, "usage?range=7d&user=member", role)["total"]["requests"] == 0
+
+
+@pytest.mark.parametrize("role", ["billing", "auditor"])
+def test_the_place_where_a_page_ended_tells_nobody_who_a_pseudonym_is(
+    used: GatewayProcess, role: str
+) -> None:
+    path, seen, cursor = "usage?range=7d&group_by=user&limit=1", list[str](), ""
+    while True:
+        page = get(used, f"{path}{cursor}", role)
+        seen += [group["user"] for group in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        place = orjson.loads(base64.urlsafe_b64decode(page["next_cursor"] + "=="))
+        assert seen[-1] in place
+        assert not {"member", "lead", "sam", "owner"} & set(place)
+        cursor = f"&cursor={page['next_cursor']}"
+    assert len(seen) == len(set(seen)) == 4
+    forged = write_cursor(*(part if part != seen[-2] else "lead" for part in place))
+    assert get(used, f"{path}&cursor={forged}", role, 400)["param"] == "cursor"
 
 
 def test_another_org_is_out_of_reach_and_the_platform_has_to_name_one(used: GatewayProcess) -> None:
