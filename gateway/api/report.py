@@ -123,7 +123,7 @@ async def _parts(
     org = named_org(call.reach)
     asked = call.params
     veil = desk.veil(org, call.principal.names_people(Action.SEE_USAGE))
-    async with desk.snapshot(org, call.reach) as snapshot:
+    async with desk.export(org, call.reach) as snapshot:
         day = asked.day or snapshot.calendar.day_of(call.now)
         parts: AsyncGenerator[str] | AsyncGenerator[bytes]
         if asked.format is ReportFormat.PDF:

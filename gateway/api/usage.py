@@ -215,7 +215,7 @@ async def _reply(
 
 
 async def _groups_csv(desk: ReportDesk, call: Call[UsageParams, NoBody], veil: Veil) -> AsyncGenerator[str]:
-    async with desk.snapshot(named_org(call.reach), call.reach) as snapshot:
+    async with desk.export(named_org(call.reach), call.reach) as snapshot:
         question = await _question(snapshot, call.params, call.now, veil)
         yield csv_line(group_columns("step", question.group_by))
         async with aclosing(snapshot.reading.all_groups(question, snapshot.calendar)) as groups:
@@ -226,7 +226,7 @@ async def _groups_csv(desk: ReportDesk, call: Call[UsageParams, NoBody], veil: V
 
 async def _lines_csv(desk: ReportDesk, call: Call[LinesParams, NoBody], veil: Veil) -> AsyncGenerator[str]:
     org = named_org(call.reach)
-    async with desk.snapshot(org, call.reach) as snapshot:
+    async with desk.export(org, call.reach) as snapshot:
         period = period_of(call.params, snapshot.calendar, call.now)
         filters = await _filters(snapshot, call.params, period, veil)
         yield csv_line(LINE_COLUMNS)

@@ -1,7 +1,8 @@
 """Where questions about usage are asked: snapshots of Postgres, through a pool of their own.
 
-Reports share no connection with what writes usage, so however many exports run, rows are written. When Postgres is
-down every question raises `PostgresUnavailable`, and so it does when all connections are taken for five seconds.
+Reports share no connection with what writes usage, so however many exports run, rows are written. Nor do charts share
+any with exports, which last as long as somebody reads them. When Postgres is down every question raises
+`PostgresUnavailable`, and so it does when all connections are taken for five seconds.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from gateway.reports.postgres_consumption import consumed, repeated
 from gateway.reports.postgres_history import Conversations, History
 from gateway.reports.postgres_usage_reading import UsageReader, UsageReading
 from gateway.reports.question import Dimension, Filters, Group, Question, Sums
+from gateway.reports.turns import Turns
 from gateway.reports.usage_report import UsageReport
 from gateway.reports.veil import Names, Veil
 from gateway.stores.postgres import Postgres
 
 CONNECTIONS_MAX = 4
-"""Exports and charts at once, per gateway; more wait."""
+"""Charts at once, per gateway; more wait."""
+EXPORTS_MAX = 6
+EXPORTS_OF_ONE_MAX = 2
+"""Of one organisation, which may read them as slowly as an export may take."""
+TURN_WAIT_S = 5.0
 HISTORY_DAYS = BAND_DAYS + 35
 
 
@@ -117,21 +123,33 @@ class ReportDesk:
 
     def __init__(self, dsn: str, names: Names, left_of: LeftOf) -> None:
         self._postgres = Postgres(dsn, connections_max=CONNECTIONS_MAX, application_name="tollgate reports")
+        self._exports = Postgres(dsn, connections_max=EXPORTS_MAX, application_name="tollgate exports")
         self._reader = UsageReader(self._postgres)
+        self._exporter = UsageReader(self._exports)
+        self._turns = Turns(EXPORTS_OF_ONE_MAX, TURN_WAIT_S)
         self._names = names
         self.left_of = left_of
         self.conversations = Conversations(self._postgres)
 
     async def start(self) -> None:
         await self._postgres.start()
+        await self._exports.start()
 
     async def stop(self) -> None:
+        await self._exports.stop()
         await self._postgres.stop()
 
     @asynccontextmanager
     async def snapshot(self, org: str, reach: Reach) -> AsyncIterator[Snapshot]:
         """One moment of ``org``, seen as far as ``reach`` goes; takes a connection while it is open."""
         async with self._reader.snapshot() as reading:
+            yield Snapshot(reading, org, reach, await reading.calendar(org))
+
+    @asynccontextmanager
+    async def export(self, org: str, reach: Reach) -> AsyncIterator[Snapshot]:
+        """As `snapshot`, for what is written while somebody reads it. Raises `RateLimited` when the organisation has as
+        many open as it may."""
+        async with self._turns.of(org), self._exporter.snapshot() as reading:
             yield Snapshot(reading, org, reach, await reading.calendar(org))
 
     def veil(self, org: str, sees_people: bool) -> Veil:
