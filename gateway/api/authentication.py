@@ -1,8 +1,9 @@
 """Who is asking the API: the admin token, or a Tollgate key that stands for someone.
 
-Guesses are bounded: an address that sends too many wrong credentials, and a caller that asks too often, has to wait.
-The counts are in Redis, so that all gateways count together; while it is down they are not kept, and nothing that the
-API does works without it anyway.
+Guesses are bounded: an address that sends too many wrong credentials is told to wait instead of what was wrong, and a
+caller that asks too often has to wait. Right credentials are never refused for somebody else's wrong ones: many callers
+may share an address, and a token of 32 characters is not found by asking. The counts are in Redis, so that all gateways
+count together; while it is down they are not kept, and nothing that the API does works without it anyway.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from gateway.api.peer import address_of
+from gateway.api.peer import address_of, counted_as
 from gateway.errors import RateLimited, StoreUnavailable, Unauthenticated
 from gateway.identity.roles import ADMIN, Principal
 from gateway.settings.api import ApiSettings
@@ -49,16 +50,13 @@ class Authentication:
         credential = credential_of(request)
         if credential is None:
             raise Unauthenticated("Send a Tollgate key, or the admin token, as `Authorization: Bearer ...`.")
-        address = self.address_of(request)
         minute = int(time.time()) // MINUTE_S
-        failures = f"tg:api:failures:{address}:{minute}"
-        await self._refuse_guesser(failures)
         if hmac.compare_digest(credential.encode("utf-8", "surrogateescape"), self._admin_token):
             return ADMIN, credential
         try:
             principal = await self._principals.principal_of(credential)
         except Unauthenticated:
-            await self._count(failures)
+            await self._count_guess(counted_as(self.address_of(request)), minute)
             raise
         if await self._count(f"tg:api:calls:{principal.actor}:{minute}") > self._settings.calls_per_minute:
             raise RateLimited(
@@ -67,12 +65,9 @@ class Authentication:
             )
         return principal, credential
 
-    async def _refuse_guesser(self, failures: str) -> None:
-        try:
-            seen = await self._redis.command("GET", failures)
-        except StoreUnavailable:
-            return
-        if seen is not None and int(seen) >= self._settings.sign_in_failures_per_minute:
+    async def _count_guess(self, address: str, minute: int) -> None:
+        failures = await self._count(f"tg:api:failures:{address}:{minute}")
+        if failures > self._settings.sign_in_failures_per_minute:
             raise RateLimited(
                 "Too many wrong credentials from this address; wait a minute.", retry_after_s=MINUTE_S
             )

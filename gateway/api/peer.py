@@ -8,7 +8,7 @@ stands left of that, anybody can have written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
 
@@ -26,6 +26,16 @@ def address_of(request: web.BaseRequest, proxies: Sequence[Network]) -> str:
             break
         peer = hop.strip()
     return peer
+
+
+def counted_as(address: str) -> str:
+    """By what calls from ``address`` are counted: an IPv6 network of 64 bits is one subscriber's, RFC 6177."""
+    if ":" not in address or not _is_address(address):
+        return address
+    found = ip_address(address)
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ip_network((int(found), 64), strict=False))
 
 
 def _is_proxy(text: str, proxies: Sequence[Network]) -> bool:

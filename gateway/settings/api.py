@@ -18,7 +18,7 @@ class ApiSettings(Section):
     calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 1200
     """Of one key or person. A dashboard asks for some ten things a minute."""
     sign_in_failures_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
-    """Wrong credentials from one address, before all of its calls are refused for a minute."""
+    """Wrong credentials from one address, before it is only told to wait for a minute."""
 
     trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     """Load balancers of your own in front of the gateway (addresses or networks): their X-Forwarded-For is believed."""

@@ -20,6 +20,7 @@ from gateway.api.authentication import Authentication
 from gateway.api.dispatch import Dispatch
 from gateway.api.openapi import openapi
 from gateway.api.operation import AnyOperation, Call, NoParams, Operation, OrgParams, Strict
+from gateway.api.peer import counted_as
 from gateway.api.postgres_answers import Answers
 from gateway.api.protection import Protection
 from gateway.api.router import Router
@@ -213,13 +214,32 @@ async def test_another_organisation_is_refused(client: aiohttp.ClientSession, sh
     assert shop.asked == []
 
 
-async def test_a_guesser_has_to_wait_even_with_the_right_key(client: aiohttp.ClientSession) -> None:
-    for attempt in range(5):
+async def test_a_guesser_is_told_to_wait_and_whoever_shares_the_address_is_not(
+    client: aiohttp.ClientSession,
+) -> None:
+    for attempt in range(7):
         async with client.get("/api/text", headers={"authorization": f"Bearer guess-{attempt}"}) as reply:
-            assert reply.status == 401
-    async with client.get("/api/text") as reply:
-        assert reply.status == 429
-        assert int(reply.headers["retry-after"]) > 0
+            assert reply.status == (401 if attempt < 5 else 429)
+    assert int(reply.headers["retry-after"]) > 0
+    for credential in ("ada", ADMIN):
+        async with client.get(
+            "/api/text?org=acme", headers={"authorization": f"Bearer {credential}"}
+        ) as reply:
+            assert reply.status == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_subscriber_with_many_addresses_is_counted_once(address: str, counted: str) -> None:
+    assert counted_as(address) == counted
 
 
 async def test_a_caller_that_asks_too_often_has_to_wait_and_others_do_not(
