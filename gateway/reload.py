@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,10 @@ log = logging.getLogger("tollgate.config")
 
 POLL_S = 0.5
 """A changed file is in force within two seconds; looking at its modification time costs microseconds."""
+REST_TIMES = 3
+"""After a look that took its time, so many times as long nobody looks: whoever changes limits in a loop waits for that,
+and calls of others are served meanwhile."""
+REST_MAX_S = 1.0
 
 Stamp = tuple[int, int, int]
 
@@ -45,7 +49,7 @@ class ManagedSource(Protocol):
 
     async def generation(self) -> bytes | None: ...
 
-    async def all(self) -> Mapping[str, Managed]: ...
+    async def changed(self, known: Mapping[str, int]) -> Mapping[str, Managed]: ...
 
 
 class LiveConfig:
@@ -54,7 +58,8 @@ class LiveConfig:
     def __init__(self, settings: Settings, managed: ManagedSource | None = None) -> None:
         self._source = managed
         self._generation: bytes | None = None
-        self._managed: Mapping[str, Managed] = {}
+        self._managed: dict[str, Managed] = {}
+        self._rested_at_s = 0.0
         self._limits = settings.limits
         self._pricing = settings.pricing
         self._catalogue = BundledCatalogue()
@@ -93,39 +98,63 @@ class LiveConfig:
 
     async def refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         """Look once, and take over what changed if it is good."""
+        clock = asyncio.get_running_loop().time
         async with self._looking:
+            await asyncio.sleep(self._rested_at_s - clock())
+            began_s = clock()
             await self._refresh(changed)
+            ended_s = clock()
+            self._rested_at_s = ended_s + min(REST_MAX_S, REST_TIMES * (ended_s - began_s))
 
     async def _refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
-        before = dict(self._stamps)
-        generation = self._generation
+        before, generation = dict(self._stamps), self._generation
+        managed = dict(self._managed)
         try:
-            managed_changed = await self._look_at_managed()
-            if not managed_changed and all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+            set_since = await self._look_at_managed()
+            loaded = await self._reloaded()
+            if loaded is None and set_since:  # in force also while a file is bad
+                loaded = await asyncio.to_thread(self._with, set_since)
+            if loaded is None:
                 return
-            loaded = self._load()
             await changed(loaded)
         except ConfigError as error:
-            self.problems = {"config": "; ".join(error.message.splitlines())}
-            log.error("changed configuration refused, the last good one stays", extra={"reason": str(error)})
+            self._refuse(error)
+            self._managed = managed
             return
         except StoreUnavailable:
-            self._stamps, self._generation = before, generation  # a store is down: try again at the next look
+            # A store is down: try again at the next look.
+            self._stamps, self._generation, self._managed = before, generation, managed
             return
         self.current = loaded
-        self.problems = {}
         log.info("configuration reloaded", extra={"orgs": len(loaded.directory.orgs)})
 
-    async def _look_at_managed(self) -> bool:
-        """Whether limits were set by command since the last look."""
+    async def _reloaded(self) -> Loaded | None:
+        """Both files, if one of them changed and they are good."""
+        if all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+            return None
+        try:
+            loaded = await asyncio.to_thread(self._load)
+        except ConfigError as error:
+            self._refuse(error)
+            return None
+        self.problems = {}
+        return loaded
+
+    def _refuse(self, error: ConfigError) -> None:
+        self.problems = {"config": "; ".join(error.message.splitlines())}
+        log.error("changed configuration refused, the last good one stays", extra={"reason": str(error)})
+
+    async def _look_at_managed(self) -> Mapping[str, Managed]:
+        """The orgs for which something was set by command since the last look."""
         if self._source is None:
-            return False
+            return {}
         generation = await self._source.generation()
         if generation == self._generation:
-            return False
-        self._managed = await self._source.all()
+            return {}
+        found = await self._source.changed({org: one.version for org, one in self._managed.items()})
+        self._managed.update(found)
         self._generation = generation
-        return True
+        return found
 
     async def _watch(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         while True:
@@ -150,6 +179,11 @@ class LiveConfig:
         declared = Directory.compile(limits, version)
         prices = PriceBook(pricing, limits.credit_usd, self._catalogue, self._ceilings)
         return Loaded(limits, declared, declared.with_managed(self._managed), prices)
+
+    def _with(self, set_since: Mapping[str, Managed]) -> Loaded:
+        """The same files with what was set of some orgs since."""
+        now = self.current
+        return replace(now, directory=now.declared.with_managed(set_since, onto=now.directory))
 
 
 def read_files(

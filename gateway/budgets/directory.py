@@ -251,9 +251,13 @@ class Directory:
             teams=compiled.teams,
         )
 
-    def with_managed(self, managed: Mapping[str, Managed]) -> Directory:
-        """The same with orgs, teams and limits made by command. What limits.yaml declares is not overruled by them."""
-        orgs, allowed = dict(self.orgs), dict(self._allowed)
+    def with_managed(self, managed: Mapping[str, Managed], onto: Directory | None = None) -> Directory:
+        """The same with orgs, teams and limits made by command. What limits.yaml declares is not overruled by them.
+
+        ``onto``: what this gave before; everything in it but of the orgs in ``managed`` stays as it is.
+        """
+        base = self if onto is None else onto
+        orgs, allowed = dict(base.orgs), dict(base._allowed)
         for org, added in managed.items():
             rules = self.rules(org)
             if org not in self.orgs and added.made is not None:

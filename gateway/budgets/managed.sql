@@ -1,7 +1,8 @@
--- name: all
-SELECT v.org_id, v.version, l.scope, l.scope_id, l.limit_window, l.operation, l.model, l.amount_microcredits,
-       l.grace_percent, l.grace_minutes, l.enforce, l.alerts
-FROM managed_limit_versions v LEFT JOIN managed_limits l USING (org_id)
+-- name: versions
+SELECT org_id, version FROM managed_limit_versions
+
+-- name: limits
+SELECT * FROM managed_limits WHERE org_id = ANY ($1::text[])
 
 -- name: find
 SELECT * FROM managed_limits
@@ -28,10 +29,11 @@ ON CONFLICT (org_id) DO UPDATE SET version = greatest(managed_limit_versions.ver
 
 -- name: orgs
 SELECT org_id, time_zone, week_start, balance_required, allowed_models, allowed_operations FROM orgs
+WHERE org_id = ANY ($1::text[])
 
 -- name: alerts
 SELECT org_id, levels, low_balance_microcredits FROM alert_settings
-WHERE levels IS NOT NULL OR low_balance_microcredits IS NOT NULL
+WHERE org_id = ANY ($1::text[]) AND (levels IS NOT NULL OR low_balance_microcredits IS NOT NULL)
 
 -- name: teams
-SELECT org_id, team_id, allowed_models, allowed_operations FROM teams
+SELECT org_id, team_id, allowed_models, allowed_operations FROM teams WHERE org_id = ANY ($1::text[])

@@ -43,16 +43,23 @@ class ManagedLimits:
         self._redis = redis
 
     async def generation(self) -> bytes | None:
-        """Changes whenever `all` would answer differently."""
+        """Changes whenever `changed` would find something."""
         found: bytes | None = await self._redis.command("GET", _GENERATION)
         return found
 
     async def all(self) -> Mapping[str, ManagedOrg]:
         """By org; also those whose last limit was removed, for their version."""
+        return await self.changed({})
+
+    async def changed(self, known: Mapping[str, int]) -> Mapping[str, ManagedOrg]:
+        """As `all`, of those orgs whose version is not the one in ``known``."""
         # One snapshot: what is published under a version must be what belongs to it.
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
+            found = {row["org_id"]: row["version"] for row in await session.fetch(_SQL["versions"])}
+            versions = {org: version for org, version in found.items() if known.get(org) != version}
             made, grouped, rows, told = [
-                await session.fetch(_SQL[name]) for name in ("orgs", "teams", "all", "alerts")
+                await session.fetch(_SQL[name], list(versions))
+                for name in ("orgs", "teams", "limits", "alerts")
             ]
         alerts = {row["org_id"]: _alerts(row) for row in told}
         orgs = {row["org_id"]: _made(row) for row in made}
@@ -61,15 +68,11 @@ class ManagedLimits:
             team = MadeTeam(row["team_id"], _names(row["allowed_models"]), _names(row["allowed_operations"]))
             teams.setdefault(row["org_id"], []).append(team)
         limits: dict[str, list[Limit]] = {}
-        versions: dict[str, int] = {}
         for row in rows:
-            versions[row["org_id"]] = row["version"]
-            found = limits.setdefault(row["org_id"], [])
-            if row["scope"] is not None:
-                found.append(_limit(row))
+            limits.setdefault(row["org_id"], []).append(_limit(row))
         return {
             org: ManagedOrg(
-                tuple(limits[org]),
+                tuple(limits.get(org, ())),
                 version,
                 orgs.get(org),
                 tuple(teams.get(org, ())),
