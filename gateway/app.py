@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -54,6 +54,7 @@ log = logging.getLogger("tollgate")
 
 START_WAIT_S = 30.0
 """How long a starting gateway waits for Redis before it gives up, so that both may be started at once."""
+OUTVOTED_SHOWN = 5
 HAND_OVER_S = 10.0
 """How long cancelled calls may take to hand their holds over or to give them back: two tries of the store."""
 
@@ -249,6 +250,8 @@ class Gateway:
         found.append(Check("postgres", down is None, fatal=False, reason=down))
         problem = "; ".join(self.config.problems.values()) or None
         found.append(Check("config", problem is None, fatal=False, reason=problem))
+        outvoted = sorted(self.holds.outvoted)
+        found.append(Check("limits", not outvoted, fatal=False, reason=_outvoted(outvoted)))
         if found[0].ok:
             findings = await inspect_redis(self.redis)
             found.append(
@@ -270,6 +273,15 @@ def _calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+def _outvoted(orgs: Sequence[str]) -> str | None:
+    if not orgs:
+        return None
+    return (
+        f"other gateways have published newer limits of {', '.join(orgs[:OUTVOTED_SHOWN])} than are known here; if the "
+        "limits.yaml here is the one that should count, touch it"
+    )
 
 
 def _end_call(holding: Holding) -> None:

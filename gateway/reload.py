@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +60,9 @@ class LiveConfig:
         self._source = managed
         self._generation: bytes | None = None
         self._managed: dict[str, Managed] = {}
+        self._managed_known = managed is None
+        """Until then what others have published counts, rather than the file alone."""
+        self._file_version = 0
         self._rested_at_s = 0.0
         self._limits = settings.limits
         self._pricing = settings.pricing
@@ -108,10 +112,10 @@ class LiveConfig:
 
     async def _refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         before, generation = dict(self._stamps), self._generation
-        managed = dict(self._managed)
+        managed, known = dict(self._managed), self._managed_known
         try:
             set_since = await self._look_at_managed()
-            loaded = await self._reloaded()
+            loaded = await self._reloaded(at_all_events=not known)
             if loaded is None and set_since:  # in force also while a file is bad
                 loaded = await asyncio.to_thread(self._with, set_since)
             if loaded is None:
@@ -119,18 +123,19 @@ class LiveConfig:
             await changed(loaded)
         except ConfigError as error:
             self._refuse(error)
-            self._managed = managed
+            self._managed, self._managed_known = managed, known
             return
         except StoreUnavailable:
             # A store is down: try again at the next look.
             self._stamps, self._generation, self._managed = before, generation, managed
+            self._managed_known = known
             return
         self.current = loaded
         log.info("configuration reloaded", extra={"orgs": len(loaded.directory.orgs)})
 
-    async def _reloaded(self) -> Loaded | None:
+    async def _reloaded(self, *, at_all_events: bool) -> Loaded | None:
         """Both files, if one of them changed and they are good."""
-        if all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+        if not at_all_events and all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
             return None
         try:
             loaded = await asyncio.to_thread(self._load)
@@ -149,11 +154,11 @@ class LiveConfig:
         if self._source is None:
             return {}
         generation = await self._source.generation()
-        if generation == self._generation:
+        if self._managed_known and generation == self._generation:
             return {}
         found = await self._source.changed({org: one.version for org, one in self._managed.items()})
         self._managed.update(found)
-        self._generation = generation
+        self._generation, self._managed_known = generation, True
         return found
 
     async def _watch(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
@@ -168,15 +173,16 @@ class LiveConfig:
 
     def _load(self) -> Loaded:
         """Raises `ConfigError`. Stamps are taken before reading, so a change meanwhile is seen next time."""
+        before = self._stamps
         self._stamps = {path: _stamp(path) for path in (self._limits, self._pricing) if path is not None}
-        stamp = self._stamps[self._limits]
         problems = Problems()
         limits, pricing = read_files(self._limits, self._pricing, problems)
         problems.raise_any()
         assert limits is not None
         assert pricing is not None
-        version = stamp[0] // 1_000_000 if stamp else 0
-        declared = Directory.compile(limits, version)
+        if self._stamps[self._limits] != before.get(self._limits):
+            self._file_version = _version(self._stamps[self._limits], newer_than=self._file_version)
+        declared = Directory.compile(limits, self._file_version if self._managed_known else 0)
         prices = PriceBook(pricing, limits.credit_usd, self._catalogue, self._ceilings)
         return Loaded(limits, declared, declared.with_managed(self._managed), prices)
 
@@ -201,6 +207,13 @@ def read_files(
     except PricingError as error:
         problems.take(str(error))
         return read, None
+
+
+def _version(stamp: Stamp | None, newer_than: int) -> int:
+    """Of limits.yaml: when it was changed, in milliseconds. A change that is seen here is one whatever the time is that
+    the file came with, and a time in the future would stand against every change until then."""
+    changed_ms = stamp[0] // 1_000_000 if stamp else 0
+    return max(min(changed_ms, time.time_ns() // 1_000_000), newer_than + 1)
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -44,13 +44,17 @@ class OrgRules:
         balance_required: bool = False,
         alerts: OrgAlerts = UNSAID,
         version: int = 0,
+        file_version: int = 0,
     ) -> None:
         self.org = org
         self.alerts = alerts
         self.calendar = Calendar(time_zone, week_start)
         self.balance_required = balance_required
         self.version = version
-        """The highest version wins among gateways; milliseconds since the epoch when it comes from a file."""
+        """The highest version wins among gateways; milliseconds since the epoch when it comes from a file. 0: whatever
+        is published wins."""
+        self.file_version = file_version
+        """Of limits.yaml, which decides between equal versions."""
         self.limits = tuple(limits)
         self.per_end_user = any(limit.each_end_user for limit in self.limits)
         self._by_scope: dict[tuple[Scope, str, bool], list[Limit]] = {}
@@ -89,6 +93,7 @@ class OrgRules:
             balance_required=self.balance_required,
             alerts=self.alerts if alerts is None else alerts,
             version=version,
+            file_version=self.file_version,
         )
 
     def to_json(self) -> bytes:
@@ -239,7 +244,8 @@ class Directory:
 
     @classmethod
     def compile(cls, file: LimitsFile, version: int) -> Directory:
-        """``version``: the file's modification time in milliseconds, or anything else that only grows."""
+        """``version``: the file's modification time in milliseconds, or anything else that only grows; 0 where it is
+        not known what else counts."""
         compiled = _Compiler(version)
         for org in file.orgs:
             compiled.add(org)
@@ -273,7 +279,8 @@ class Directory:
             extra = [limit for limit in added.limits if _identity(limit) not in declared]
             orgs[org] = rules.with_limits(
                 (*rules.limits, *extra),
-                max(rules.version, added.version),
+                # Never the file's own version, under which the file alone may have been published.
+                max(rules.version + 1, added.version),
                 alerts=rules.alerts.or_else(added.alerts),
             )
         return Directory(orgs, keys=self.keys, credit_usd=self.credit_usd, allowed=allowed, teams=self.teams)
@@ -355,6 +362,7 @@ class _Compiler:
             balance_required=org.balance.required,
             alerts=OrgAlerts(org.alerts.levels, org.alerts.low_balance),
             version=self.version,
+            file_version=self.version,
         )
 
     def _limits(self, scope: Scope, scope_id: str, spender: SpenderSettings) -> list[Limit]:

@@ -221,6 +221,11 @@ class RedisHolds:
         """The rules that all gateways go by."""
         return (await self._rules.load(org)).rules
 
+    @property
+    def outvoted(self) -> frozenset[str]:
+        """Orgs for which other rules are in force than this gateway was told by limits.yaml and commands."""
+        return frozenset(self._rules.outvoted)
+
     async def published_version(self, org: str) -> int:
         """The version that all gateways go by; 0 before any was published."""
         return int(await self._redis.command("HGET", self._rules.keys(org).rules(org), "v") or 0)

@@ -39,6 +39,8 @@ class PublishedRules:
         self._planners: dict[str, Planner] = {}
         self._told: dict[str, OrgRules] = {}
         """What this gateway has published, by org."""
+        self.outvoted: set[str] = set()
+        """Orgs for which others have published what this gateway has no knowledge of, or an older version."""
         self.directory = directory
 
     def keys(self, org: str) -> PartitionKeys:
@@ -62,9 +64,15 @@ class PublishedRules:
         """Publish ``rules`` unless newer ones are there; either way, go by what is there afterwards."""
         keys = self.keys(rules.org)
         document, names = await _off_loop(len(rules.limits), lambda: (rules.to_json(), identities(rules)))
-        answer = await self._redis.run(PUBLISH, (keys.rules(rules.org),), (rules.version, document, *names))
+        answer = await self._redis.run(
+            PUBLISH, (keys.rules(rules.org),), (rules.version, rules.file_version, document, *names)
+        )
         planner = await self._take(rules.org, answer)
         self._told[rules.org] = rules
+        if rules.version and _fields(answer)[b"d"] != document:
+            self.outvoted.add(rules.org)
+        else:
+            self.outvoted.discard(rules.org)
         return planner
 
     async def load(self, org: str) -> Planner:
