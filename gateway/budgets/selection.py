@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+_PATH = "models/"
+
+
+def plain(model: str) -> str:
+    """A model's name, or a wildcard, without what makes no other model of it: case, and Google's resource path.
+
+    Prices do not tell such spellings apart either, and where a provider does not, a limit must not.
+    """
+    return model.lower().removeprefix(_PATH)
+
 
 def model_matches(wildcard: str, model: str) -> bool:
-    """Whether ``model`` is picked by ``wildcard``, where ``*`` stands for any run of characters.
+    """Whether ``model`` is picked by ``wildcard``, where ``*`` stands for any run of characters. Compared `plain`.
 
     Each part is looked for once, from where the one before it ended: whoever writes patterns and models may be anybody
     with a key, so the work must not grow faster than their lengths.
     """
+    wildcard, model = plain(wildcard), plain(model)
     first, *others = wildcard.split("*")
     if not others:
         return wildcard == model

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from gateway.budgets.balances import BalanceBooks, BalanceQuery
 from gateway.budgets.ports import Spent, SpentQuery
+from gateway.budgets.selection import plain
 from gateway.ledger.row import EPOCH, instant
 from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
@@ -136,6 +137,6 @@ async def _recorded(session: Session, request_ids: Sequence[str]) -> frozenset[s
 
 
 def like_pattern(wildcard: str) -> str:
-    """The LIKE pattern of a model pattern, in which ``*`` alone is special."""
-    escaped = wildcard.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    """The LIKE pattern of a model pattern, in which ``*`` alone is special, for names made plain."""
+    escaped = plain(wildcard).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return escaped.replace("*", "%")

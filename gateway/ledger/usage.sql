@@ -149,7 +149,8 @@ ON CONFLICT (stream, entry_id, request_id) DO NOTHING
 
 -- name: spent
 -- One line per counter asked for, in their order: sums of rollups in the window, less the rows that the counter
--- has not seen yet. Counters of end users are sums of rows, as rollups do not tell end users apart.
+-- has not seen yet. Counters of end users are sums of rows, as rollups do not tell end users apart. Models are compared
+-- as `gateway.budgets.selection.plain` has them.
 SELECT (coalesce(rolled.microcredits, 0) - coalesce(unseen.microcredits, 0) + coalesce(own.microcredits, 0))::bigint
        AS microcredits
 FROM unnest(
@@ -168,7 +169,7 @@ LEFT JOIN LATERAL (
       AND asked.scope_id = CASE asked.scope
           WHEN 'org' THEN r.org_id WHEN 'team' THEN r.team_id WHEN 'user' THEN r.user_id ELSE r.key_id END
       AND (asked.operation IS NULL OR r.operation = asked.operation)
-      AND (asked.model_pattern IS NULL OR r.model LIKE asked.model_pattern)
+      AND (asked.model_pattern IS NULL OR regexp_replace(lower(r.model), '^models/', '') LIKE asked.model_pattern)
 ) AS rolled ON true
 LEFT JOIN LATERAL (
     SELECT sum(e.credits_microcredits) AS microcredits
@@ -182,7 +183,7 @@ LEFT JOIN LATERAL (
       AND asked.scope_id = CASE asked.scope
           WHEN 'org' THEN e.org_id WHEN 'team' THEN e.team_id WHEN 'user' THEN e.user_id ELSE e.key_id END
       AND (asked.operation IS NULL OR e.operation = asked.operation)
-      AND (asked.model_pattern IS NULL OR e.model LIKE asked.model_pattern)
+      AND (asked.model_pattern IS NULL OR regexp_replace(lower(e.model), '^models/', '') LIKE asked.model_pattern)
 ) AS unseen ON true
 LEFT JOIN LATERAL (
     SELECT sum(e.credits_microcredits) AS microcredits
@@ -197,7 +198,7 @@ LEFT JOIN LATERAL (
       AND asked.scope_id = CASE asked.scope
           WHEN 'org' THEN e.org_id WHEN 'team' THEN e.team_id WHEN 'user' THEN e.user_id ELSE e.key_id END
       AND (asked.operation IS NULL OR e.operation = asked.operation)
-      AND (asked.model_pattern IS NULL OR e.model LIKE asked.model_pattern)
+      AND (asked.model_pattern IS NULL OR regexp_replace(lower(e.model), '^models/', '') LIKE asked.model_pattern)
 ) AS own ON true
 ORDER BY asked.place
 

@@ -184,22 +184,25 @@ async def test_counters_select_rows_by_scope_window_operation_and_model(place: P
     )
     await place.commit(("e", 5, 10_000), admission=replace(ADMISSION, org_id="other"))
     await place.commit(("f", 6, 100_000), started_at_us=MIDNIGHT_US + DAY_US)
+    await place.commit(("F", 7, 1_000_000), admission=replace(ADMISSION, model="models/Gemini-2.5-Pro"))
     day = replace(TOTAL, window=Window.DAY, start_us=MIDNIGHT_US, end_us=MIDNIGHT_US + DAY_US)
     expected = [
-        (TOTAL, 101_111),
-        (day, 1110),
-        (replace(day, scope=Scope.TEAM, scope_id="research"), 110),
-        (replace(day, scope=Scope.USER, scope_id="ada"), 110),
+        (TOTAL, 1_101_111),
+        (day, 1_001_110),
+        (replace(day, scope=Scope.TEAM, scope_id="research"), 1_000_110),
+        (replace(day, scope=Scope.USER, scope_id="ada"), 1_000_110),
         (replace(day, scope=Scope.KEY, scope_id="service"), 1000),
         (replace(day, operation="image"), 100),
         (replace(day, operation="image", model="gpt-5"), 0),
         (replace(day, model="gpt-*"), 1010),
         (replace(day, model="gpt_*"), 100),
         (replace(day, model="*%*"), 100),
+        (replace(day, model="gemini-2.5-pro"), 1_000_000),
+        (replace(day, model="models/GEMINI-*"), 1_000_000),
     ]
     report = await place.report(*(replace(reading, settled=amount) for reading, amount in expected))
     assert list(report.lines())[-1] == "drift 0"
-    for name, sequence, amount in (("g", 7, 5), ("h", 8, 6)):
+    for name, sequence, amount in (("g", 8, 5), ("h", 9, 6)):
         await place.settle(name, sequence, amount)
     matching = [replace(reading, settled=amount + 11) for reading, amount in expected[:4]]
     assert (await place.report(*matching)).exit_code == 0
