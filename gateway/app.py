@@ -138,6 +138,7 @@ class Gateway:
             await self._runner.cleanup()
             # Calls cancelled just now have yet to hand over what they hold.
             await self._in_flight.over(HAND_OVER_S)
+            await self.proxy.open_streams.close()
             await self.proxy.afterlife.close(max(0.0, drained_s - loop.time()))
             self.providers.close()
         await self.config.stop()
@@ -166,6 +167,7 @@ class Gateway:
         self.proxy = Proxy(
             settings.server, self.providers, self.keyring, admissions, tokens, self.metrics, fallback
         )
+        self.keyring.on_forget(self.proxy.open_streams.check)
         router = Router(Protection(settings.api.cors_origins))
         add_health(router, self.checks, self.exposition)
         self.backoffice.add_routes(router, self.proxy)

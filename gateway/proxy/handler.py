@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Protocol
 
 from aiohttp import web
 
@@ -28,6 +27,7 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.flight import Charge, Flight
 from gateway.proxy.forward import request_head
 from gateway.proxy.intake import OFF_LOOP_BYTES, check_head, read_body, require_json
+from gateway.proxy.open_streams import KeyLookup, OpenStreams
 from gateway.proxy.progress import progress
 from gateway.proxy.provider import Provider, Providers
 from gateway.proxy.refusal import refusal
@@ -38,11 +38,6 @@ from pricing.record import record
 
 log = logging.getLogger("tollgate.proxy")
 NO_QUERY: Mapping[str, str] = {}
-
-
-class KeyLookup(Protocol):
-    async def lookup(self, key: str) -> KeyRecord:
-        """Whose key this is. Raises `Unauthenticated` and its kin, or `StoreUnavailable`."""
 
 
 @record(frozen=True, slots=True)
@@ -77,6 +72,7 @@ class Proxy:
         self._fallback = fallback
         self.afterlife = Afterlife(self._count)
         self._replies = Replies(settings, self.afterlife)
+        self.open_streams = OpenStreams(keys)
         self._room = BodyRoom(settings.bodies_room_bytes, settings.body_bytes_max)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -136,9 +132,11 @@ class Proxy:
                 self._metrics.shadow_refusals.inc()
             flight = await self._forwarded(request, target, prepared, hold, arrived_s)
             flight.body_share = share
+            credential = None if flight.worth_draining else client_key(request.headers, request.query)
             try:
                 await flight.exchange.start(*flight.request)
-                response, charge = await self._replies.send(request, flight)
+                with self.open_streams.opened(credential, flight.exchange):
+                    response, charge = await self._replies.send(request, flight)
             except (asyncio.CancelledError, ClientGone):
                 hold.hand_over()
                 self.afterlife.client_left(flight)

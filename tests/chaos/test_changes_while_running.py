@@ -14,7 +14,7 @@ import pytest
 from gateway.budgets.keyspace import CounterName
 from gateway.budgets.model import Scope, Window
 from tests.support.fleet import KEYS, ORG, Fleet, limits, until
-from tests.support.gateway import GatewayProcess, digest
+from tests.support.gateway import MAIN_KEY, GatewayProcess, digest
 from tests.support.load import Outcome, Request, new_session, send, send_all
 from tests.support.simulator import new_label
 
@@ -64,6 +64,30 @@ async def test_a_revoked_key_stops_on_all_gateways_within_a_second(
     assert await everywhere(fleet, Request(key=key, cap=10), 401) < REVOKED_S_MAX
     refused = await send(session, fleet.bases[2], Request(key=key))
     assert refused.reason == "revoked_api_key"
+
+
+async def test_an_open_stream_of_a_revoked_key_ends_on_whichever_gateway_it_is_and_others_go_on(
+    fleet: Fleet, session: aiohttp.ClientSession, conversation: str
+) -> None:
+    key, key_id = await asyncio.to_thread(created_key, fleet.gateways[0])
+    await everywhere(fleet, Request(key=key, cap=10), 200)
+    slow = {"output_tokens": 300, "chunk_ms": 20}
+
+    def stream(of: str) -> Request:
+        return Request(streamed=True, key=of, cap=400, knobs=slow, conversation=conversation)
+
+    async with asyncio.TaskGroup() as group:
+        leaked, own = (group.create_task(send(session, fleet.bases[2], stream(of))) for of in (key, MAIN_KEY))
+        await until(lambda: len(fleet.held_requests()) == 2, "the streams do not run")
+        await asyncio.to_thread(fleet.gateways[1].command, "keys", "revoke", key_id)
+        revoked_s = asyncio.get_running_loop().time()
+    assert leaked.result().broken
+    assert leaked.result().finished_s - revoked_s < REVOKED_S_MAX
+    own.result().assert_whole()
+    await fleet.quiet()
+    rows = await asyncio.to_thread(fleet.rows, conversation)
+    assert rows[leaked.result().request_id]["status"] == "cut"
+    assert rows[own.result().request_id]["status"] == "ok"
 
 
 async def test_a_lowered_limit_and_a_raised_one_are_in_force_everywhere_within_two_seconds(

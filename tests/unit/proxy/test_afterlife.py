@@ -36,8 +36,8 @@ async def test_what_a_body_takes_of_the_memory_goes_back_when_its_call_has_ended
     flight, connection = await hangar.flight()
     flight.call.streamed = False  # its usage comes at the end: it is read on
     afterlife = Afterlife(lambda _flight, _charge: None)
-    room = BodyRoom(1000)
-    with room.share() as share:
+    room = BodyRoom(1000, 1000)
+    with room.share("acme") as share:
         share.take(700)
         flight.body_share = share
         afterlife.client_left(flight)
