@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.budgets.model import Grace, Limit, Scope, Window
@@ -46,18 +48,19 @@ def test_a_lead_does_as_they_like_with_limits_of_others_in_the_team(
         (limit(100), limit(100, grace=Grace(1, 1)), False),
         (limit(100, grace=Grace(10, 10)), limit(100, grace=Grace(10, 20)), False),
         (limit(100, enforce=False), limit(100), True),
+        (None, limit(alerts=(50,)), True),
+        (None, limit(alerts=()), False),
+        (limit(100), limit(90, alerts=()), False),
+        (limit(100), limit(100, alerts=(100,)), False),
+        (limit(100, alerts=(50, 90)), limit(90, alerts=(50, 90)), True),
+        (limit(100, alerts=(50, 90)), limit(90), False),
     ],
 )
 def test_what_binds_the_lead_may_only_become_tighter(
     place: Place, before: Limit | None, after: Limit | None, allowed: bool
 ) -> None:
     scope = Scope.TEAM if place is TEAM else Scope.USER
-    sides = [
-        None
-        if side is None
-        else Limit(scope, "x", side.window, side.amount, None, None, side.grace, side.enforce)
-        for side in (before, after)
-    ]
+    sides = [None if side is None else replace(side, scope=scope) for side in (before, after)]
     assert tighter(*sides) is allowed
     if allowed:
         check_change(LEAD, OF_LEAD, place, *sides)
