@@ -156,6 +156,14 @@ class Principal:
     leads: frozenset[str] = frozenset()
     """Teams that this principal leads."""
 
+    @property
+    def counted_as(self) -> str:
+        """Whose calls and connections are bounded together. Keys of nobody share what one person may: whoever leads a
+        team makes as many as they like."""
+        if self.user_id is not None or self.key_id is None:
+            return self.actor
+        return f"keys:{self.org_id}/{self.team_id or ''}"
+
     def extent(self, action: Action) -> Extent:
         return max((ACTIONS[action][role] for role in self.roles), default=Extent.NONE)
 
