@@ -253,6 +253,42 @@ def test_a_key_for_calls_cannot_raise_itself_to_the_role_of_its_user(pair: Pair)
     pair.ask("GET", "/api/audit", key=calls, status=403)
 
 
+def test_keys_in_a_team_give_its_lead_no_say_over_who_left_it_or_is_above(pair: Pair) -> None:
+    pair.ask("POST", "/api/teams", {"id": "former"}, status=201)
+    pair.person("lou", {"role": "lead", "team": "former"})
+    lead = pair.key("lou", access="role")["key"]
+    pair.person("moe", {"role": "member", "team": "former"})
+    pair.key("moe")
+    pair.person("ora", {"role": "owner"})
+    pair.key("ora", team="former")
+    pair.ask("POST", "/api/people/moe/roles", {"role": "member", "team": "research"})
+    pair.ask("DELETE", "/api/people/moe/roles/member?team=former")
+    limit = {"scope": "user", "window": "day", "credits": "5"}
+    for user in ("moe", "ora"):
+        of_user = f"scope=user&scope_id={user}"
+        pair.ask("PUT", "/api/limits", {**limit, "scope_id": user})
+        assert pair.ask("GET", f"/api/limits?{of_user}", key=lead)["items"] == []
+        pair.ask("PUT", "/api/limits", {**limit, "scope_id": user, "credits": "0"}, key=lead, status=404)
+        pair.ask("DELETE", f"/api/limits?{of_user}&window=day", key=lead, status=404)
+    # The owner joins: the lead sees the limit then, and still does not set it.
+    pair.ask("POST", "/api/people/ora/roles", {"role": "member", "team": "former"})
+    pair.ask("PUT", "/api/limits", {**limit, "scope_id": "ora", "credits": "0"}, key=lead, status=403)
+
+
+def test_a_user_whom_nobody_made_is_where_their_working_keys_are(pair: Pair) -> None:
+    pair.ask("POST", "/api/teams", {"id": "lab"}, status=201)
+    pair.person("lil", {"role": "lead", "team": "lab"})
+    lead = pair.key("lil", access="role")["key"]
+    words = ("--org", "acme", "--team", "lab", "--user", "ned", "--name", "ned")
+    pair.one.command("keys", "create", *words)
+    limit = {"scope": "user", "scope_id": "ned", "window": "day", "credits": "5"}
+    pair.ask("PUT", "/api/limits", limit, key=lead)
+    (made,) = pair.ask("GET", "/api/keys?user=ned")["items"]
+    pair.ask("POST", f"/api/keys/{made['id']}/revoke")
+    pair.ask("PUT", "/api/limits", limit, key=lead, status=404)
+    pair.ask("PUT", "/api/limits", limit)
+
+
 # ------------------------------------------------------------------ erasing
 
 

@@ -11,14 +11,19 @@ from gateway.errors import NotAllowed
 from gateway.identity.limit_rights import check_change, tighter
 from gateway.identity.postgres_places import Place
 from gateway.identity.roles import Principal, Reach, Role
+from gateway.identity.standing import Standing
 
 LEAD = Principal("user:acme/lea", frozenset({Role.LEAD}), "acme", "lea", leads=frozenset({"research"}))
 OF_LEAD = Reach("acme", frozenset({"research"}), frozenset({"lea"}), frozenset())
-TEAM, ADA, LEA = (
-    Place(frozenset({"research"})),
-    Place(frozenset({"research"}), "ada"),
-    Place(frozenset({"research"}), "lea"),
-)
+TEAM = Place(frozenset({"research"}))
+
+
+def somebody(user: str, *held: tuple[str | None, Role]) -> Place:
+    standing = Standing.of(held)
+    return Place(standing.teams, user, standing=standing)
+
+
+ADA, LEA = somebody("ada", ("research", Role.MEMBER)), somebody("lea", ("research", Role.LEAD))
 
 
 def limit(amount: int = 100, scope: Scope = Scope.USER, **more: object) -> Limit:
@@ -67,6 +72,23 @@ def test_what_binds_the_lead_may_only_become_tighter(
     else:
         with pytest.raises(NotAllowed):
             check_change(LEAD, OF_LEAD, place, *sides)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        somebody("olga", ("research", Role.MEMBER), (None, Role.OWNER)),
+        somebody("bob", ("research", Role.MEMBER), ("sales", Role.MEMBER)),
+    ],
+)
+@pytest.mark.parametrize(("before", "after"), [(None, limit(0)), (limit(100), limit(90)), (limit(100), None)])
+def test_a_lead_sets_no_limit_of_whom_they_do_not_manage_but_of_their_keys_in_the_team(
+    place: Place, before: Limit | None, after: Limit | None
+) -> None:
+    with pytest.raises(NotAllowed, match="ask an owner"):
+        check_change(LEAD, OF_LEAD, place, before, after)
+    of_key = [None if side is None else replace(side, scope=Scope.KEY) for side in (before, after)]
+    check_change(LEAD, OF_LEAD, Place(frozenset({"research"}), place.user, "key-1"), *of_key)
 
 
 def test_who_reaches_the_whole_organisation_may_loosen_anything() -> None:
