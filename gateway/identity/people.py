@@ -23,7 +23,7 @@ from gateway.identity.postgres_people import Kind, Membership, PeopleTable, Pers
 from gateway.identity.postgres_secrets import OrgSecrets, Purpose
 from gateway.identity.profile import Profile, email_digest
 from gateway.identity.roles import Principal, Reach, Role
-from gateway.identity.standing import OF_TEAM, Standing, check_gives, manages, takes_in
+from gateway.identity.standing import OF_TEAM, Standing, check_gives, manages, over_all, takes_in
 from gateway.identity.teams import Teams
 from gateway.identity.vault import Vault
 from gateway.stores import postgres_audit
@@ -141,8 +141,7 @@ class People:
             raise BadRequest("memberships: say which of your teams this is for", param="memberships")
         digest = await self._digest(org, personal.email)
         async with self._table.changing(org) as session:
-            if await postgres_people.being_erased(session, org, user):
-                raise Conflict(f"{user} is being erased; use another id.", param="id")
+            await _check_free(session, org, user, by)
             if not await postgres_people.insert(session, org, user, new.kind):
                 raise Conflict(f"There is somebody called {user} already.", param="id")
             await self._set_profile(session, org, user, personal, digest)
@@ -254,6 +253,17 @@ class People:
         if email is None:
             return None
         return email_digest(await self._secrets.get(org, Purpose.EMAIL_DIGESTS), email)
+
+
+async def _check_free(session: Session, org: str, user: str, by: Principal) -> None:
+    """Raises `Conflict`. Keys and usage of an id are from now on those of whoever is made under it. Where there are
+    some already, by command or of somebody whom the file names no more, a lead cannot know whose they are."""
+    if await postgres_people.being_erased(session, org, user):
+        raise Conflict(f"{user} is being erased; use another id.", param="id")
+    if not over_all(by) and await postgres_people.left_traces(session, org, user):
+        raise Conflict(
+            f"There are keys or usage of {user} already: use another id, or ask an owner.", param="id"
+        )
 
 
 def no_such_person(user: str) -> NotFound:
