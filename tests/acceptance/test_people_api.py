@@ -234,6 +234,30 @@ def _refused(pair: Pair, key: str) -> bool:
     return ask(pair.one, "POST", "/api/keys", key=key, body={"name": "x"}).status == 403
 
 
+def test_whoever_leaves_a_team_leaves_its_keys_behind(pair: Pair) -> None:
+    pair.ask("POST", "/api/teams", {"id": "left"}, status=201)
+    pair.person("mo", *({"role": role, "team": "left"} for role in ("lead", "member")), {"role": "billing"})
+    of_team, own = pair.key("mo", team="left"), pair.key("mo", team="research")
+    pair.ask("DELETE", "/api/people/mo/roles/lead?team=left")
+    for made in (of_team, own):
+        within(TROUBLE_S, lambda made=made: pair.call(made["key"], pair.two).status == 200)
+    pair.ask("DELETE", "/api/people/mo/roles/member?team=left")
+    within(EVERYWHERE_S, lambda: pair.call(of_team["key"], pair.two).status == 401)
+    assert pair.call(own["key"], pair.two).status == 200
+    revoked = pair.ask("GET", f"/api/audit?object=key:{of_team['id']}&action=key.revoke")["items"]
+    assert [one["actor"] for one in revoked] == ["user:acme/olga"]
+    pair.ask("DELETE", "/api/people/mo/roles/member?team=left", status=404)
+
+
+def test_a_key_of_a_team_is_not_rotated_by_a_holder_who_is_not_in_it(pair: Pair) -> None:
+    pair.person("nat", {"role": "member", "team": "research"})
+    outside, inside = (pair.key("nat", team=team, access="role") for team in ("left", "research"))
+    for made in (outside, inside):
+        pair.ask("POST", f"/api/keys/{outside['id']}/rotate", {}, key=made["key"], status=403)
+    pair.ask("POST", f"/api/keys/{inside['id']}/rotate", {}, key=inside["key"])
+    pair.ask("POST", f"/api/keys/{outside['id']}/rotate", {})
+
+
 def test_a_lead_cannot_make_or_rotate_a_key_that_acts_as_an_owner(pair: Pair) -> None:
     pair.person("lea", {"role": "lead", "team": "research"})
     pair.person("otto", {"role": "owner"}, {"role": "member", "team": "research"})
