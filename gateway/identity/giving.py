@@ -19,7 +19,7 @@ from gateway.identity.orgs import Orgs
 from gateway.identity.people import no_such_person
 from gateway.identity.postgres_keys import KeyTable, ListedKey
 from gateway.identity.postgres_people import PeopleTable
-from gateway.identity.roles import Principal, Reach
+from gateway.identity.roles import Action, Principal, Reach
 from gateway.identity.standing import Standing, acts_within, manages
 from gateway.identity.teams import Teams
 
@@ -102,6 +102,8 @@ class KeyGiving:
         standing = standing if declared is None else declared.standing
         _check_in_team(record, by, reach, standing)
         if key_id != by.key_id:
+            if not by.may(Action.SET_KEYS):
+                raise NotAllowed("A key for calls may rotate itself and no other.")
             _check_stands_for(record.user_id, by, reach, standing)
             self._check_access(record.access, record.user_id, standing, by)
             as_asked = _as_new(record)
@@ -200,7 +202,7 @@ def placed(new: NewKey, by: Principal, reach: Reach, standing: Standing) -> NewK
 
 
 def _check_stands_for(user: str | None, by: Principal, reach: Reach, standing: Standing) -> None:
-    """Whoever holds a key may see and export what is its user's own, whatever its access: so nobody is given the secret
+    """Whoever holds a key may see what is its user's own, whatever its access: so nobody is given the secret
     of somebody whom they do not manage. Raises `NotAllowed`."""
     if user is None or user == by.user_id or reach.whole or manages(by, standing):
         return

@@ -23,6 +23,7 @@ _GIVES: Mapping[Role, frozenset[Role]] = {
     Role.LEAD: OF_TEAM,
     Role.MEMBER: frozenset(),
     Role.AUDITOR: frozenset(),
+    Role.CALLER: frozenset(),
 }
 
 

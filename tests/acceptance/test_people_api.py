@@ -203,7 +203,7 @@ def test_a_key_is_shown_once_and_stops_on_both_gateways_within_a_second(pair: Pa
 
 def test_a_member_makes_keys_for_themselves_alone_and_no_wider_than_their_own(pair: Pair) -> None:
     pair.person("mia", {"role": "member", "team": "research"})
-    own = pair.key("mia", allowed_models=["gpt-4o*"])["key"]
+    own = pair.key("mia", access="role", allowed_models=["gpt-4o*"])["key"]
     narrow = pair.ask("POST", "/api/keys", {"name": "mine"}, key=own, status=201)
     assert (narrow["user"], narrow["team"], narrow["allowed_models"]) == ("mia", "research", ["gpt-4o*"])
     for wider in (
@@ -222,9 +222,9 @@ def test_a_member_makes_keys_for_themselves_alone_and_no_wider_than_their_own(pa
 
 def test_a_key_with_limits_of_its_own_makes_no_other(pair: Pair) -> None:
     pair.person("max", {"role": "member", "team": "research"})
-    bounded = pair.key("max", requests_per_minute=5)["key"]
+    bounded = pair.key("max", access="role", requests_per_minute=5)["key"]
     pair.ask("POST", "/api/keys", {"name": "x"}, key=bounded, status=403)
-    limited = pair.key("max")
+    limited = pair.key("max", access="role")
     limit = {"scope": "key", "scope_id": limited["id"], "window": "day", "credits": "1"}
     pair.ask("PUT", "/api/limits", limit)
     within(EVERYWHERE_S, lambda: _refused(pair, limited["key"]))

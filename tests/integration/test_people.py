@@ -317,7 +317,7 @@ async def test_a_key_for_calls_has_no_role_whatever_its_user_has(place: Office) 
     key = (await place.registry.issuer.create(NewKey("acme", "x", user_id="ada"), actor="x")).key
     _, principals = place.gateway()
     principal = await principals.principal_of(key)
-    assert (principal.roles, principal.actor) == ({Role.MEMBER}, "user:acme/ada")
+    assert (principal.roles, principal.actor) == ({Role.CALLER}, "user:acme/ada")
 
 
 async def test_a_suspended_person_has_no_working_key_on_two_gateways_within_a_second_until_resumed(
