@@ -52,10 +52,10 @@ ORDER BY d.sequence DESC LIMIT $5
 -- name: attempts
 SELECT t.attempt, t.at, t.duration_ms, t.outcome, t.status, t.reason
 FROM delivery_attempts t JOIN deliveries d USING (delivery_id)
-WHERE d.org_id = $1 AND d.delivery_id = $2 ORDER BY t.attempt
+WHERE d.org_id = $1 AND d.target = $2 AND d.delivery_id = $3 ORDER BY t.attempt
 
 -- name: exists
-SELECT delivery_id FROM deliveries WHERE org_id = $1 AND delivery_id = $2
+SELECT delivery_id FROM deliveries WHERE org_id = $1 AND target = $2 AND delivery_id = $3
 
 -- name: to_replay
 SELECT delivery_id, alert_id, message_id, channel, target, subject FROM deliveries

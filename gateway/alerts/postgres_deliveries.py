@@ -112,11 +112,12 @@ class DeliveryTable:
         rows = await self._postgres.fetch(_SQL["page"], org, target, state, before, limit)
         return [DeliveryRow(**row) for row in rows]
 
-    async def attempts(self, org: str, delivery_id: str) -> list[AttemptRow]:
-        """Raises `NotFound`."""
-        rows = await self._postgres.fetch(_SQL["attempts"], org, delivery_id)
-        if not rows and await self._postgres.fetch_value(_SQL["exists"], org, delivery_id) is None:
-            raise NotFound(f"There is no delivery {delivery_id!r}.", param="id")
+    async def attempts(self, org: str, target: str, delivery_id: str) -> list[AttemptRow]:
+        """Raises `NotFound`, also for a delivery to another target: it may be somebody's mail."""
+        named = org, target, delivery_id
+        rows = await self._postgres.fetch(_SQL["attempts"], *named)
+        if not rows and await self._postgres.fetch_value(_SQL["exists"], *named) is None:
+            raise NotFound(f"There is no delivery {delivery_id!r} to this endpoint.", param="delivery_id")
         return [AttemptRow(**row) for row in rows]
 
     async def replay(

@@ -58,7 +58,8 @@ class Authentication:
         except Unauthenticated:
             await self._count_guess(counted_as(self.address_of(request)), minute)
             raise
-        if await self._count(f"tg:api:calls:{principal.actor}:{minute}") > self._settings.calls_per_minute:
+        calls = await self._count(f"tg:api:calls:{principal.counted_as}:{minute}")
+        if calls > self._settings.calls_per_minute:
             raise RateLimited(
                 f"More than {self._settings.calls_per_minute} calls of the API in a minute.",
                 retry_after_s=MINUTE_S,

@@ -36,8 +36,8 @@ class NewKeyBody(Strict):
     access: Annotated[
         Access,
         Field(
-            description="What it may ask this API for: `calls`, what any member may; `role`, what its user's roles "
-            "allow."
+            description="What it may ask this API for: `calls`, to see its user's usage, limits and alerts; `role`, "
+            "what its user's roles allow."
         ),
     ] = "calls"
     allowed_models: AllowedModels = None
@@ -194,7 +194,8 @@ def key_operations(keys: KeyGiving) -> list[AnyOperation]:
             name="rotate_key",
             tag="Keys",
             summary="Give a key another secret; it is shown this once",
-            action=Action.SET_KEYS,
+            description="A key for calls may rotate itself and no other.",
+            action=Action.ROTATE_KEYS,
             handler=handlers.rotate,
             params=KeyPath,
             body=Rotation,

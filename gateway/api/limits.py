@@ -237,9 +237,9 @@ def limit_operations(book: LimitBook) -> list[AnyOperation]:
             reply=LimitView,
             errors=(404, 409),
             description="A limit is known by scope, window, operation, model and each_end_user; the rest becomes what "
-            "is sent. "
-            "Limits of limits.yaml are changed there (409). Team leads set those of people and keys in their teams; "
-            "what binds a lead, a lead can only make tighter.",
+            "is sent. Limits of limits.yaml are changed there (409). Team leads set those of keys in their teams, and "
+            "of people in them who have no role above theirs and are in no other team; what binds a "
+            "lead, a lead can only make tighter, with the alert levels that it has.",
             example=example,
         ),
         Operation(

@@ -11,7 +11,7 @@ from gateway.api.orgs import OrgView
 from gateway.errors import NotFound
 from gateway.identity.orgs import Orgs
 from gateway.identity.people import People
-from gateway.identity.roles import Action, Extent, Principal, Reach
+from gateway.identity.roles import Action, Extent, Principal, Reach, Role
 
 
 class Me(BaseModel):
@@ -20,7 +20,7 @@ class Me(BaseModel):
         OrgView | None, Field(description="null: the admin token, or one that is known by its keys alone.")
     ]
     user: str | None
-    name: Annotated[str | None, Field(description="Of your profile.")]
+    name: Annotated[str | None, Field(description="Of your profile; not for keys of access `calls`.")]
     team: Annotated[str | None, Field(description="Of the key that you asked with.")]
     key: str | None
     roles: list[str]
@@ -62,7 +62,7 @@ def me_operations(orgs: Orgs, people: People) -> list[AnyOperation]:
             return None
 
     async def _name(who: Principal) -> str | None:
-        if who.org_id is None or who.user_id is None:
+        if who.org_id is None or who.user_id is None or Role.CALLER in who.roles:
             return None
         try:
             return (await people.get(who.org_id, who.user_id, Reach(who.org_id))).profile.name

@@ -283,7 +283,8 @@ def _role_operations(handlers: _Handlers) -> list[AnyOperation]:
             name="withdraw_role",
             tag="People",
             summary="Take a role away, on every gateway within a second",
-            description="The last owner of an organisation stays one (409).",
+            description="With their last role in a team, their keys that count for it are revoked. The last owner of "
+            "an organisation stays one (409).",
             action=Action.SET_PEOPLE,
             handler=handlers.withdraw,
             params=RolePath,

@@ -227,8 +227,8 @@ class _Handlers:
 
     async def attempts(self, call: Call[DeliveryParams, NoBody]) -> AttemptList:
         org = named_org(call.reach)
-        await self._webhooks.get(org, call.params.id)
-        found = await self._deliveries.attempts(org, call.params.delivery_id)
+        endpoint = await self._webhooks.get(org, call.params.id)
+        found = await self._deliveries.attempts(org, endpoint.target, call.params.delivery_id)
         return AttemptList(items=[AttemptView.of(row) for row in found])
 
     async def replay(self, call: Call[EndpointParams, ReplayBody]) -> Queued:

@@ -50,7 +50,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
         "--access",
         choices=["calls", "role"],
         default="calls",
-        help="what it may ask the API for: what any member may, or what its user's role allows; default: calls",
+        help="what it may ask the API for: to see its user's own, or what its user's role allows; default: calls",
     )
     create.set_defaults(run=lambda options: asyncio.run(_create(options)))
     listing = actions.add_parser("list", parents=[with_config], help="all keys, as prefixes")

@@ -18,10 +18,11 @@ from gateway.identity.postgres_people import Membership
 from gateway.identity.profile import Profile
 from gateway.identity.registry import Registry
 from gateway.identity.roles import Reach, Role
+from gateway.identity.standing import OF_ORG, OF_TEAM
 from gateway.settings.limits import Id
 
 _ALL = 1_000_000
-_ROLES = [role.value for role in Role if role is not Role.ADMIN]
+_ROLES = [role.value for role in Role if role in OF_ORG | OF_TEAM]
 Step = Callable[[Registry, argparse.Namespace], Awaitable[str]]
 
 

@@ -48,7 +48,7 @@ orgs:
             role: owner                  # of the organisation; others: billing, auditor, lead (of this team), member
             limits: [{{window: week, credits: 2000}}]
             keys:
-              # `access: role`: with this key the API lets ada do what an owner may; without, what any member may.
+              # `access: role`: with this key the API lets ada do what an owner may; without, see her own usage.
               - {{id: ada-laptop, access: role, sha256: "{digest}"}}
 """
 

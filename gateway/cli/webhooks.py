@@ -75,7 +75,7 @@ async def _deliveries(options: argparse.Namespace) -> int:
             options.org, target=endpoint.target, state=options.state, before=None, limit=max(1, options.limit)
         )
         for row in found:
-            attempts = await table.attempts(options.org, row.delivery_id)
+            attempts = await table.attempts(options.org, endpoint.target, row.delivery_id)
             last = attempts[-1] if attempts else None
             said = "" if last is None else f"{last.status or ''} {last.reason}".strip()
             following = f"{row.due_at:%Y-%m-%d %H:%M:%SZ}" if row.state == "pending" else ""

@@ -19,7 +19,7 @@ from gateway.identity.orgs import Orgs
 from gateway.identity.people import no_such_person
 from gateway.identity.postgres_keys import KeyTable, ListedKey
 from gateway.identity.postgres_people import PeopleTable
-from gateway.identity.roles import Principal, Reach
+from gateway.identity.roles import Action, Principal, Reach
 from gateway.identity.standing import Standing, acts_within, manages
 from gateway.identity.teams import Teams
 
@@ -97,10 +97,13 @@ class KeyGiving:
     ) -> IssuedKey:
         """Raises `NotFound`, `Conflict` (declared in the file, revoked), `NotAllowed`, `BadRequest`."""
         record = (await self._within(key_id, reach)).record
+        standing = await self._people.standing(record.org_id, record.user_id or "")
+        declared = self._declarations.current.users.get((record.org_id, record.user_id or ""))
+        standing = standing if declared is None else declared.standing
+        _check_in_team(record, by, reach, standing)
         if key_id != by.key_id:
-            standing = await self._people.standing(record.org_id, record.user_id or "")
-            declared = self._declarations.current.users.get((record.org_id, record.user_id or ""))
-            standing = standing if declared is None else declared.standing
+            if not by.may(Action.SET_KEYS):
+                raise NotAllowed("A key for calls may rotate itself and no other.")
             _check_stands_for(record.user_id, by, reach, standing)
             self._check_access(record.access, record.user_id, standing, by)
             as_asked = _as_new(record)
@@ -199,7 +202,7 @@ def placed(new: NewKey, by: Principal, reach: Reach, standing: Standing) -> NewK
 
 
 def _check_stands_for(user: str | None, by: Principal, reach: Reach, standing: Standing) -> None:
-    """Whoever holds a key may see and export what is its user's own, whatever its access: so nobody is given the secret
+    """Whoever holds a key may see what is its user's own, whatever its access: so nobody is given the secret
     of somebody whom they do not manage. Raises `NotAllowed`."""
     if user is None or user == by.user_id or reach.whole or manages(by, standing):
         return
@@ -207,6 +210,15 @@ def _check_stands_for(user: str | None, by: Principal, reach: Reach, standing: S
         f"{user} has a role above yours or is in a team that you do not lead: ask an owner, or make a key of the team.",
         param="user",
     )
+
+
+def _check_in_team(record: KeyRecord, by: Principal, reach: Reach, standing: Standing) -> None:
+    """Whoever is not in a team does not prolong a key of theirs that counts for it. Raises `NotAllowed`."""
+    own = record.user_id is not None and record.user_id == by.user_id
+    if own and not reach.whole and record.team_id is not None and record.team_id not in standing.teams:
+        raise NotAllowed(
+            f"This key counts for the team {record.team_id}, which you are not in: ask an owner."
+        )
 
 
 def _as_new(record: KeyRecord) -> NewKey:

@@ -46,7 +46,7 @@ class KeyRecord:
     trusted_attribution: bool = False
     """``x-tollgate-user`` may carry a limit of its own."""
     access: Access = "calls"
-    """What it may ask the API for: ``calls``, what any member may; ``role``, what its user's roles allow."""
+    """What it may ask the API for: ``calls``, to see what is its user's own; ``role``, what its user's roles allow."""
     revoked: bool = False
     """Or its user is suspended."""
 

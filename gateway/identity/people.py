@@ -18,12 +18,12 @@ from gateway.identity.declared import Declarations, DeclaredUser
 from gateway.identity.issuing import KeyIssuer
 from gateway.identity.keys import Source
 from gateway.identity.orgs import Orgs
-from gateway.identity.postgres_keys import keys_of
+from gateway.identity.postgres_keys import keys_of, revoke_keys
 from gateway.identity.postgres_people import Kind, Membership, PeopleTable, PersonRow, State
 from gateway.identity.postgres_secrets import OrgSecrets, Purpose
 from gateway.identity.profile import Profile, email_digest
 from gateway.identity.roles import Principal, Reach, Role
-from gateway.identity.standing import OF_TEAM, Standing, check_gives, manages, takes_in
+from gateway.identity.standing import OF_TEAM, Standing, check_gives, manages, over_all, takes_in
 from gateway.identity.teams import Teams
 from gateway.identity.vault import Vault
 from gateway.stores import postgres_audit
@@ -141,8 +141,7 @@ class People:
             raise BadRequest("memberships: say which of your teams this is for", param="memberships")
         digest = await self._digest(org, personal.email)
         async with self._table.changing(org) as session:
-            if await postgres_people.being_erased(session, org, user):
-                raise Conflict(f"{user} is being erased; use another id.", param="id")
+            await _check_free(session, org, user, by)
             if not await postgres_people.insert(session, org, user, new.kind):
                 raise Conflict(f"There is somebody called {user} already.", param="id")
             await self._set_profile(session, org, user, personal, digest)
@@ -200,16 +199,24 @@ class People:
         return await self.get(org, user, Reach(org))
 
     async def withdraw(self, org: str, user: str, membership: Membership, *, by: Principal) -> Person:
-        """Take a role away, everywhere within a second. Raises `Conflict` for the last owner's, `NotFound`."""
+        """Take a role away, everywhere within a second; with the last one in a team go the keys that count for it.
+
+        Raises `Conflict` for the last owner's, `NotFound`.
+        """
         self._declarations.current.refuse_user(org, user)
         check_gives(by, membership.role, membership.team_id)
         async with self._table.changing(org) as session:
             if membership.role is Role.OWNER:
                 await self.check_not_last_owner(session, org, user)
-            if not await postgres_people.withdraw(session, org, user, membership):
-                raise NotFound(f"{user} does not have this role.", param="role")
-            await _audit(session, by, "role.withdraw", org, user, {"role": _said([membership])[0]}, None)
-        await self._issuer.announce([])
+            held = await postgres_people.withdraw(session, org, user, membership)
+            if held:
+                await _audit(session, by, "role.withdraw", org, user, {"role": _said([membership])[0]}, None)
+                await self._end_keys(session, org, user, membership.team_id, by)
+            ended = [key for key in await keys_of(session, org, user) if key.revoked_at is not None]
+        # Also when it is repeated: a store may have been down the first time.
+        await self._issuer.announce(ended)
+        if not held:
+            raise NotFound(f"{user} does not have this role.", param="role")
         return await self.get(org, user, Reach(org))
 
     async def check_not_last_owner(self, session: Session, org: str, user: str) -> None:
@@ -219,6 +226,14 @@ class People:
             raise Conflict(f"{user} is the last owner of {org}: make somebody else an owner first.")
 
     # -------------------------------------------------------------- parts
+
+    async def _end_keys(self, session: Session, org: str, user: str, team: str | None, by: Principal) -> None:
+        """Revoke those that count for ``team``, unless ``user`` is still in it: they would spend what it may spend."""
+        person = await self._table.find(org, user, session)
+        if team is None or (person is not None and team in person.standing.teams):
+            return
+        of_team = [key for key in await keys_of(session, org, user) if key.record.team_id == team]
+        await revoke_keys(session, [key.record.key_id for key in of_team], by.actor)
 
     async def _managed(self, org: str, user: str, by: Principal) -> Person:
         """Somebody whom ``by`` may change; `NotFound` for anybody else."""
@@ -254,6 +269,17 @@ class People:
         if email is None:
             return None
         return email_digest(await self._secrets.get(org, Purpose.EMAIL_DIGESTS), email)
+
+
+async def _check_free(session: Session, org: str, user: str, by: Principal) -> None:
+    """Raises `Conflict`. Keys and usage of an id are from now on those of whoever is made under it. Where there are
+    some already, by command or of somebody whom the file names no more, a lead cannot know whose they are."""
+    if await postgres_people.being_erased(session, org, user):
+        raise Conflict(f"{user} is being erased; use another id.", param="id")
+    if not over_all(by) and await postgres_people.left_traces(session, org, user):
+        raise Conflict(
+            f"There are keys or usage of {user} already: use another id, or ask an owner.", param="id"
+        )
 
 
 def no_such_person(user: str) -> NotFound:

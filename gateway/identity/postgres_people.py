@@ -19,6 +19,7 @@ from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.identity", "people.sql")
+_TRACES = Queries.load("gateway.identity", "erasure.sql")
 Kind = Literal["person", "service"]
 State = Literal["active", "suspended"]
 
@@ -144,6 +145,11 @@ async def owners(session: Session, org: str) -> set[str]:
 
 async def being_erased(session: Session, org: str, user: str) -> bool:
     return bool(await session.fetch_value(_SQL["being_erased"], org, user))
+
+
+async def left_traces(session: Session, org: str, user: str) -> bool:
+    """Whether there are keys or usage under this id, be there a person or not."""
+    return bool(await session.fetch_value(_TRACES["known"], org, user))
 
 
 async def delete(session: Session, org: str, user: str) -> bool:

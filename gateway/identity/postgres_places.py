@@ -5,16 +5,19 @@ When Postgres is down this raises `PostgresUnavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.budgets.model import Scope
-from gateway.identity.roles import Reach
-from gateway.settings.limits import KeySettings, LimitsFile, TeamSettings
-from gateway.stores.postgres import Postgres
+from gateway.identity.declared import DeclaredUser
+from gateway.identity.roles import Reach, Role
+from gateway.identity.standing import Standing
+from gateway.settings.limits import KeySettings, LimitsFile, TeamSettings, UserSettings
+from gateway.stores.postgres import Postgres, Row
 from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.identity", "places.sql")
+_MEMBER = Standing()
 
 Named = tuple[Scope, str]
 """A scope and the id of what it is, e.g. (Scope.USER, "ada")."""
@@ -23,9 +26,11 @@ Named = tuple[Scope, str]
 @dataclass(frozen=True, slots=True)
 class Place:
     teams: frozenset[str] = frozenset()
-    """Of a user: every team that they belong to, or have a key in."""
+    """Of a user: every team that they belong to."""
     user: str | None = None
     key: str | None = None
+    standing: Standing = _MEMBER
+    """Of a user."""
 
     def within(self, reach: Reach) -> bool:
         return any(reach.covers(team, self.user, self.key) for team in self.teams or (None,))
@@ -38,25 +43,23 @@ class Places:
         self._file = file
 
     async def find(self, org: str, wanted: Collection[Named]) -> Mapping[Named, Place]:
-        """Those of ``wanted`` that exist. The organisation itself is always there, and in no team."""
+        """Those of ``wanted`` that exist; where the file declares one, it decides. The organisation itself is always
+        there, and in no team."""
         found = _declared(self._file(), org, frozenset(wanted))
         teams, users, keys = (
-            [name for scope, name in wanted if scope is kind] for kind in (Scope.TEAM, Scope.USER, Scope.KEY)
+            [name for scope, name in wanted if scope is kind and (scope, name) not in found]
+            for kind in (Scope.TEAM, Scope.USER, Scope.KEY)
         )
         async with self._postgres.session() as session:
             if teams:
                 for row in await session.fetch(_SQL["teams"], org, teams):
-                    _add(found, (Scope.TEAM, row["team_id"]), Place(frozenset({row["team_id"]})))
+                    found[Scope.TEAM, row["team_id"]] = Place(frozenset({row["team_id"]}))
             if users:
-                for row in await session.fetch(_SQL["users"], org, users):
-                    name = row["user_id"]
-                    _add(found, (Scope.USER, name), Place(frozenset(row["teams"]), name))
+                found.update(_users(await session.fetch(_SQL["users"], org, users)))
             if keys:
                 for row in await session.fetch(_SQL["keys"], org, keys):
                     teams_of_key = frozenset({row["team_id"]} if row["team_id"] is not None else ())
-                    _add(
-                        found, (Scope.KEY, row["key_id"]), Place(teams_of_key, row["user_id"], row["key_id"])
-                    )
+                    found[Scope.KEY, row["key_id"]] = Place(teams_of_key, row["user_id"], row["key_id"])
         found.update({named: Place() for named in wanted if named == (Scope.ORG, org)})
         return found
 
@@ -73,12 +76,20 @@ def _declared(file: LimitsFile, org: str, wanted: frozenset[Named]) -> dict[Name
             elif isinstance(spender, TeamSettings):
                 named, place = (Scope.TEAM, spender.id), Place(frozenset({spender.id}))
             else:
-                named, place = (Scope.USER, spender.id), Place(teams, spender.id)
+                assert isinstance(spender, UserSettings), "nobody else spends"
+                standing = DeclaredUser(spender, team).standing
+                named, place = (Scope.USER, spender.id), Place(teams, spender.id, standing=standing)
             if named in wanted:
-                _add(found, named, place)
+                found[named] = place
     return found
 
 
-def _add(found: dict[Named, Place], named: Named, place: Place) -> None:
-    known = found.get(named)
-    found[named] = place if known is None else Place(known.teams | place.teams, place.user, place.key)
+def _users(rows: Iterable[Row]) -> Mapping[Named, Place]:
+    held: dict[str, list[tuple[str | None, Role]]] = {}
+    for row in rows:
+        held.setdefault(row["user_id"], []).append((row["team_id"], Role(row["role"])))
+    standings = {user: Standing.of(pairs) for user, pairs in held.items()}
+    return {
+        (Scope.USER, user): Place(standing.teams, user, standing=standing)
+        for user, standing in standings.items()
+    }

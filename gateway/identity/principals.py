@@ -12,12 +12,12 @@ from typing import Protocol
 from gateway.identity.declared import Declarations
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import KeyRecord
-from gateway.identity.roles import Principal
+from gateway.identity.roles import Principal, Role
 from gateway.identity.standing import Standing
 
 REMEMBERED_MAX = 10_000
 """Users; some 5 MB. The least recently used go first."""
-_MEMBER = Standing()
+_CALLER = Standing(frozenset({Role.CALLER}))
 
 
 class Standings(Protocol):
@@ -53,9 +53,9 @@ class KeyPrincipals:
         )
 
     async def _standing(self, record: KeyRecord) -> Standing:
-        """A key for calls may ask for what any member may, whatever else its user may do."""
+        """A key for calls lies in applications, so it does not act for its user, whatever they may do."""
         if record.access == "calls" or record.user_id is None:
-            return _MEMBER
+            return _CALLER
         who = (record.org_id, record.user_id)
         declared = self._declarations.current.users.get(who)
         if declared is not None:

@@ -14,7 +14,8 @@ from gateway.errors import BadRequest, NotAllowed
 
 
 class Role(StrEnum):
-    """``admin`` is whoever holds the admin token; all others belong to one organisation."""
+    """``admin`` is whoever holds the admin token, ``caller`` a key for calls, whatever its user's roles; all others are
+    held in one organisation."""
 
     ADMIN = "admin"
     OWNER = "owner"
@@ -22,6 +23,7 @@ class Role(StrEnum):
     LEAD = "lead"
     MEMBER = "member"
     AUDITOR = "auditor"
+    CALLER = "caller"
 
 
 class Extent(IntEnum):
@@ -66,44 +68,46 @@ class Action(StrEnum):
     EXPORT_PEOPLE = "export_people"
     SEE_KEYS = "see_keys"
     SET_KEYS = "set_keys"
+    ROTATE_KEYS = "rotate_keys"
     SEE_AUDIT = "see_audit"
 
 
 N, S, T, O, P = Extent.NONE, Extent.SELF, Extent.TEAM, Extent.ORG, Extent.PLATFORM  # noqa: E741 - columns of the table
 
-_COLUMNS = (Role.ADMIN, Role.OWNER, Role.BILLING, Role.LEAD, Role.MEMBER, Role.AUDITOR)
+_COLUMNS = (Role.ADMIN, Role.OWNER, Role.BILLING, Role.LEAD, Role.MEMBER, Role.AUDITOR, Role.CALLER)
 _TABLE: Mapping[Action, tuple[Extent, ...]] = {
-    #                          admin owner billing lead member auditor
-    Action.SEE_ME:             (P, O, O, S, S, O),
-    Action.QUOTE:              (P, S, S, S, S, S),
-    Action.SEE_BALANCE:        (P, O, O, O, O, O),
-    Action.SEE_USAGE:          (P, O, O, T, S, O),
-    Action.SEE_TIPS:           (P, O, O, T, S, O),
-    Action.NAME_CONVERSATIONS: (P, O, N, T, S, N),
-    Action.SEE_LIMITS:         (P, O, O, T, S, O),
-    Action.SET_LIMITS:         (P, O, N, T, N, N),
-    Action.SEE_ALERTS:         (P, O, O, T, S, O),
-    Action.SET_ALERTS:         (P, O, O, N, N, N),
-    Action.SET_OWN_ALERTS:     (P, O, O, S, S, N),
-    Action.SEE_WEBHOOKS:       (P, O, N, N, N, O),
-    Action.SET_WEBHOOKS:       (P, O, N, N, N, N),
-    Action.BUY:                (P, O, O, S, S, N),
-    Action.SEE_TOP_UPS:        (P, O, O, S, S, O),
-    Action.CONFIRM_TOP_UPS:    (P, N, N, N, N, N),
-    Action.SEE_LEDGER:         (P, O, O, N, N, O),
-    Action.GRANT_CREDITS:      (P, N, N, N, N, N),
-    Action.SEE_ORG:            (P, O, O, O, O, O),
-    Action.SET_ORG:            (P, O, N, N, N, N),
-    Action.CREATE_ORGS:        (P, N, N, N, N, N),
-    Action.SEE_TEAMS:          (P, O, O, T, N, O),
-    Action.SET_TEAMS:          (P, O, N, N, N, N),
-    Action.SEE_PEOPLE:         (P, O, N, T, S, N),
-    Action.SET_PEOPLE:         (P, O, N, T, N, N),
-    Action.ERASE_PEOPLE:       (P, O, N, N, N, N),
-    Action.EXPORT_PEOPLE:      (P, O, N, N, S, N),
-    Action.SEE_KEYS:           (P, O, N, T, S, O),
-    Action.SET_KEYS:           (P, O, N, T, S, N),
-    Action.SEE_AUDIT:          (P, O, N, N, N, O),
+    #                          admin owner billing lead member auditor caller
+    Action.SEE_ME:             (P, O, O, S, S, O, S),
+    Action.QUOTE:              (P, S, S, S, S, S, S),
+    Action.SEE_BALANCE:        (P, O, O, O, O, O, O),
+    Action.SEE_USAGE:          (P, O, O, T, S, O, S),
+    Action.SEE_TIPS:           (P, O, O, T, S, O, S),
+    Action.NAME_CONVERSATIONS: (P, O, N, T, S, N, S),
+    Action.SEE_LIMITS:         (P, O, O, T, S, O, S),
+    Action.SET_LIMITS:         (P, O, N, T, N, N, N),
+    Action.SEE_ALERTS:         (P, O, O, T, S, O, S),
+    Action.SET_ALERTS:         (P, O, O, N, N, N, N),
+    Action.SET_OWN_ALERTS:     (P, O, O, S, S, N, N),
+    Action.SEE_WEBHOOKS:       (P, O, N, N, N, O, N),
+    Action.SET_WEBHOOKS:       (P, O, N, N, N, N, N),
+    Action.BUY:                (P, O, O, S, S, N, N),
+    Action.SEE_TOP_UPS:        (P, O, O, S, S, O, S),
+    Action.CONFIRM_TOP_UPS:    (P, N, N, N, N, N, N),
+    Action.SEE_LEDGER:         (P, O, O, N, N, O, N),
+    Action.GRANT_CREDITS:      (P, N, N, N, N, N, N),
+    Action.SEE_ORG:            (P, O, O, O, O, O, O),
+    Action.SET_ORG:            (P, O, N, N, N, N, N),
+    Action.CREATE_ORGS:        (P, N, N, N, N, N, N),
+    Action.SEE_TEAMS:          (P, O, O, T, N, O, N),
+    Action.SET_TEAMS:          (P, O, N, N, N, N, N),
+    Action.SEE_PEOPLE:         (P, O, N, T, S, N, N),
+    Action.SET_PEOPLE:         (P, O, N, T, N, N, N),
+    Action.ERASE_PEOPLE:       (P, O, N, N, N, N, N),
+    Action.EXPORT_PEOPLE:      (P, O, N, N, S, N, N),
+    Action.SEE_KEYS:           (P, O, N, T, S, O, S),
+    Action.SET_KEYS:           (P, O, N, T, S, N, N),
+    Action.ROTATE_KEYS:        (P, O, N, T, S, N, S),
+    Action.SEE_AUDIT:          (P, O, N, N, N, O, N),
 }  # fmt: skip
 
 ACTIONS: Mapping[Action, Mapping[Role, Extent]] = {
@@ -156,6 +160,14 @@ class Principal:
     leads: frozenset[str] = frozenset()
     """Teams that this principal leads."""
 
+    @property
+    def counted_as(self) -> str:
+        """Whose calls and connections are bounded together. Keys of nobody share what one person may: whoever leads a
+        team makes as many as they like."""
+        if self.user_id is not None or self.key_id is None:
+            return self.actor
+        return f"keys:{self.org_id}/{self.team_id or ''}"
+
     def extent(self, action: Action) -> Extent:
         return max((ACTIONS[action][role] for role in self.roles), default=Extent.NONE)
 
@@ -164,8 +176,8 @@ class Principal:
 
     def names_people(self, action: Action) -> bool:
         """Whether everybody whom ``action`` reaches may be shown by name: roles add up, and one of them may reach
-        further than the one that sees people."""
-        return self.extent(Action.SEE_PEOPLE) >= self.extent(action)
+        further than the one that sees people. Whoever reaches only what is their own knows whose it is."""
+        return self.extent(action) <= max(Extent.SELF, self.extent(Action.SEE_PEOPLE))
 
     def reach(self, action: Action, org: str | None) -> Reach:
         """How far ``action`` reaches in ``org`` (None: one's own).

@@ -23,6 +23,7 @@ _GIVES: Mapping[Role, frozenset[Role]] = {
     Role.LEAD: OF_TEAM,
     Role.MEMBER: frozenset(),
     Role.AUDITOR: frozenset(),
+    Role.CALLER: frozenset(),
 }
 
 
@@ -58,23 +59,24 @@ def check_gives(principal: Principal, role: Role, team: str | None) -> None:
 
 def manages(principal: Principal, target: Standing) -> bool:
     """Whether ``principal`` may change everything about somebody of this standing, their roles apart."""
-    return _over_all(principal) or (bool(target.teams) and takes_in(principal, target))
+    return over_all(principal) or (bool(target.teams) and takes_in(principal, target))
 
 
 def takes_in(principal: Principal, target: Standing) -> bool:
     """Whether ``principal`` may give somebody of this standing a role in their own team: nobody of another one, whose
     profile would be shown to them."""
-    if _over_all(principal):
+    if over_all(principal):
         return True
     return Role.LEAD in principal.roles and target.roles <= OF_TEAM and target.teams <= principal.leads
 
 
 def acts_within(principal: Principal, target: Standing) -> bool:
     """Whether a secret that acts with the roles of ``target`` gives its holder nothing that ``principal`` lacks."""
-    if _over_all(principal):
+    if over_all(principal):
         return True
     return target.roles <= principal.roles | {Role.MEMBER} and target.leads <= principal.leads
 
 
-def _over_all(principal: Principal) -> bool:
+def over_all(principal: Principal) -> bool:
+    """Whether ``principal`` is above everybody in the organisation."""
     return bool(principal.roles & {Role.ADMIN, Role.OWNER})

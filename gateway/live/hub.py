@@ -117,7 +117,7 @@ class LiveHub:
         assert reach.org_id is not None
         if self._stopped:
             raise ShuttingDown
-        self._tally.enter(principal.actor)
+        self._tally.enter(principal.counted_as, reach.org_id)
         try:
             await self._follow()
             # From here to the first await: whatever is settled after this position reaches the listener.
@@ -144,7 +144,7 @@ class LiveHub:
                     del self._rooms[room.org]
                     await self._follower.drop(channels.flights(room.org))
         finally:
-            self._tally.leave(principal.actor)
+            self._tally.leave(principal.counted_as, reach.org_id)
             if not len(self._tally):
                 await self._rest()
 

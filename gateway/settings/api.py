@@ -16,7 +16,7 @@ class ApiSettings(Section):
     cors_origins: tuple[str, ...] = ()
     """Web pages of these origins (``https://host[:port]``) may call the API from a browser."""
     calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 1200
-    """Of one key or person. A dashboard asks for some ten things a minute."""
+    """Of one person, or of a team's keys that belong to nobody. A dashboard asks for some ten things a minute."""
     sign_in_failures_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     """Wrong credentials from one address, before it is only told to wait for a minute."""
 

@@ -184,7 +184,7 @@ class KeySettings(SpenderSettings):
     trusted_attribution: bool = False
     """Its ``x-tollgate-user`` is believed: limits of end users count whom it names."""
     access: Literal["calls", "role"] = "calls"
-    """What it may ask the API for: ``calls``, what any member may; ``role``, what its user's role allows."""
+    """What it may ask the API for: ``calls``, to see what is its user's own; ``role``, what its user's role allows."""
 
 
 class UserSettings(SpenderSettings):

@@ -252,3 +252,13 @@ def test_people_choose_for_themselves_and_for_nobody_else(gateway: GatewayProces
         == 204
     )
     assert call(gateway, "DELETE", "/api/alerts/subscriptions?user_id=owner&kind=*").status == 204
+
+
+def test_attempts_are_those_of_the_webhook_that_is_named(gateway: GatewayProcess, receiver: Receiver) -> None:
+    new = {"url": receiver.url, "kinds": ["low_balance"]}
+    one, other = (f"/api/webhooks/{call(gateway, 'POST', '/api/webhooks', new).json()['id']}" for _ in "12")
+    (delivery,) = call(gateway, "POST", f"{one}/test").json()["deliveries"]
+    assert call(gateway, "GET", f"{one}/deliveries/{delivery}/attempts", role="auditor").status == 200
+    assert call(gateway, "GET", f"{other}/deliveries/{delivery}/attempts", role="auditor").status == 404
+    for path in (one, other):
+        assert call(gateway, "DELETE", path).status == 204

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,9 +85,37 @@ def test_the_admin_may_ask_about_any_organisation_and_has_to_say_which(
     assert (reply.status, reply.json()["param"]) == (400, "org")
 
 
-def test_a_key_for_calls_alone_has_a_members_rights_whatever_its_users_role(staffed: GatewayProcess) -> None:
-    made = ask(staffed, "POST", "/api/keys", key=key_of("owner"), body={"name": "app"})
-    assert made.status == 201, made.body
-    key = json.loads(made.body)["key"]
-    assert ask(staffed, "GET", "/api/credits/balance", key=key).status == 200
-    assert ask(staffed, "GET", "/api/audit", key=key).status == 403
+def test_an_applications_key_tells_nothing_of_the_person_and_changes_no_other_key(
+    staffed: GatewayProcess,
+) -> None:
+    def owner(path: str, body: object) -> Any:
+        answer = ask(staffed, "POST", path, key=key_of("owner"), body=body)
+        assert answer.status == 201, answer.body
+        return answer.json()
+
+    profile = {"name": "Oz", "email": "oz@example.com", "phone": "+33612345678"}
+    owner("/api/people", {"id": "oz", "roles": [{"role": "owner"}], **profile})
+    role = owner("/api/keys", {"name": "laptop", "user": "oz", "access": "role"})
+    app = owner("/api/keys", {"name": "app", "user": "oz"})
+    for method, path, body in (
+        ("GET", "/api/people/oz/export", None),
+        ("GET", "/api/people/oz", None),
+        ("POST", "/api/keys", {"name": "another"}),
+        ("POST", f"/api/keys/{role['id']}/revoke", None),
+        ("POST", f"/api/keys/{role['id']}/rotate", {}),
+        ("POST", "/api/credits/purchase", {"credits": "5"}),
+    ):
+        assert ask(staffed, method, path, key=app["key"], body=body).status == 403, path
+    me = ask(staffed, "GET", "/api/me", key=app["key"]).json()
+    assert (me["user"], me["name"], me["roles"]) == ("oz", None, ["caller"])
+    assert ask(staffed, "GET", "/api/me", key=role["key"]).json()["name"] == "Oz"
+    rotated = ask(staffed, "POST", f"/api/keys/{app['id']}/rotate", key=app["key"], body={})
+    assert ask(staffed, "GET", "/api/credits/balance", key=rotated.json()["key"]).status == 200
+
+
+def test_an_applications_key_sees_whose_usage_its_own_is(staffed: GatewayProcess) -> None:
+    call = {"model": "gpt-4o-mini", "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}]}
+    answer = ask(staffed, "POST", "/v1/chat/completions", key=key_of("caller"), body=call)
+    staffed.rows(request_id=answer.headers["x-tollgate-request-id"])
+    found = ask(staffed, "GET", "/api/credits/usage?group_by=user", key=key_of("caller")).json()
+    assert [(item["user"], found["people_hidden"]) for item in found["items"]] == [("caller", False)]

@@ -176,8 +176,8 @@ async def test_changes_are_audited_with_before_and_after(fleet: Fleet) -> None:
 async def test_a_lead_sets_limits_within_the_team_and_only_tightens_what_binds_the_lead(fleet: Fleet) -> None:
     lead = Api(fleet.bases[0], LEAD_KEY)
 
-    async def set_limit(scope: str, scope_id: str, credits: int) -> int:
-        body = {"scope": scope, "scope_id": scope_id, "window": "day", "credits": credits}
+    async def set_limit(scope: str, scope_id: str, credits: int, **more: object) -> int:
+        body = {"scope": scope, "scope_id": scope_id, "window": "day", "credits": credits, **more}
         return (await lead.ask("PUT", "/api/limits", body))[0]
 
     assert await set_limit("user", "ada", 10) == 200
@@ -186,6 +186,7 @@ async def test_a_lead_sets_limits_within_the_team_and_only_tightens_what_binds_t
     assert await set_limit("team", "research", 100) == 200
     assert await set_limit("team", "research", 90) == 200
     assert await set_limit("team", "research", 95) == 403
+    assert await set_limit("team", "research", 90, alert_levels=[]) == 403
     assert await set_limit("user", "lea", 50) == 200
     assert await set_limit("user", "lea", 60) == 403
     assert await set_limit("user", "bob", 10) == 404

@@ -203,7 +203,7 @@ def test_a_key_is_shown_once_and_stops_on_both_gateways_within_a_second(pair: Pa
 
 def test_a_member_makes_keys_for_themselves_alone_and_no_wider_than_their_own(pair: Pair) -> None:
     pair.person("mia", {"role": "member", "team": "research"})
-    own = pair.key("mia", allowed_models=["gpt-4o*"])["key"]
+    own = pair.key("mia", access="role", allowed_models=["gpt-4o*"])["key"]
     narrow = pair.ask("POST", "/api/keys", {"name": "mine"}, key=own, status=201)
     assert (narrow["user"], narrow["team"], narrow["allowed_models"]) == ("mia", "research", ["gpt-4o*"])
     for wider in (
@@ -222,9 +222,9 @@ def test_a_member_makes_keys_for_themselves_alone_and_no_wider_than_their_own(pa
 
 def test_a_key_with_limits_of_its_own_makes_no_other(pair: Pair) -> None:
     pair.person("max", {"role": "member", "team": "research"})
-    bounded = pair.key("max", requests_per_minute=5)["key"]
+    bounded = pair.key("max", access="role", requests_per_minute=5)["key"]
     pair.ask("POST", "/api/keys", {"name": "x"}, key=bounded, status=403)
-    limited = pair.key("max")
+    limited = pair.key("max", access="role")
     limit = {"scope": "key", "scope_id": limited["id"], "window": "day", "credits": "1"}
     pair.ask("PUT", "/api/limits", limit)
     within(EVERYWHERE_S, lambda: _refused(pair, limited["key"]))
@@ -232,6 +232,30 @@ def test_a_key_with_limits_of_its_own_makes_no_other(pair: Pair) -> None:
 
 def _refused(pair: Pair, key: str) -> bool:
     return ask(pair.one, "POST", "/api/keys", key=key, body={"name": "x"}).status == 403
+
+
+def test_whoever_leaves_a_team_leaves_its_keys_behind(pair: Pair) -> None:
+    pair.ask("POST", "/api/teams", {"id": "left"}, status=201)
+    pair.person("mo", *({"role": role, "team": "left"} for role in ("lead", "member")), {"role": "billing"})
+    of_team, own = pair.key("mo", team="left"), pair.key("mo", team="research")
+    pair.ask("DELETE", "/api/people/mo/roles/lead?team=left")
+    for made in (of_team, own):
+        within(TROUBLE_S, lambda made=made: pair.call(made["key"], pair.two).status == 200)
+    pair.ask("DELETE", "/api/people/mo/roles/member?team=left")
+    within(EVERYWHERE_S, lambda: pair.call(of_team["key"], pair.two).status == 401)
+    assert pair.call(own["key"], pair.two).status == 200
+    revoked = pair.ask("GET", f"/api/audit?object=key:{of_team['id']}&action=key.revoke")["items"]
+    assert [one["actor"] for one in revoked] == ["user:acme/olga"]
+    pair.ask("DELETE", "/api/people/mo/roles/member?team=left", status=404)
+
+
+def test_a_key_of_a_team_is_not_rotated_by_a_holder_who_is_not_in_it(pair: Pair) -> None:
+    pair.person("nat", {"role": "member", "team": "research"})
+    outside, inside = (pair.key("nat", team=team, access="role") for team in ("left", "research"))
+    for made in (outside, inside):
+        pair.ask("POST", f"/api/keys/{outside['id']}/rotate", {}, key=made["key"], status=403)
+    pair.ask("POST", f"/api/keys/{inside['id']}/rotate", {}, key=inside["key"])
+    pair.ask("POST", f"/api/keys/{outside['id']}/rotate", {})
 
 
 def test_a_lead_cannot_make_or_rotate_a_key_that_acts_as_an_owner(pair: Pair) -> None:
@@ -251,6 +275,42 @@ def test_a_key_for_calls_cannot_raise_itself_to_the_role_of_its_user(pair: Pair)
     calls = pair.key("ola")["key"]
     pair.ask("POST", "/api/keys", {"name": "x", "access": "role"}, key=calls, status=403)
     pair.ask("GET", "/api/audit", key=calls, status=403)
+
+
+def test_keys_in_a_team_give_its_lead_no_say_over_who_left_it_or_is_above(pair: Pair) -> None:
+    pair.ask("POST", "/api/teams", {"id": "former"}, status=201)
+    pair.person("lou", {"role": "lead", "team": "former"})
+    lead = pair.key("lou", access="role")["key"]
+    pair.person("moe", {"role": "member", "team": "former"})
+    pair.key("moe")
+    pair.person("ora", {"role": "owner"})
+    pair.key("ora", team="former")
+    pair.ask("POST", "/api/people/moe/roles", {"role": "member", "team": "research"})
+    pair.ask("DELETE", "/api/people/moe/roles/member?team=former")
+    limit = {"scope": "user", "window": "day", "credits": "5"}
+    for user in ("moe", "ora"):
+        of_user = f"scope=user&scope_id={user}"
+        pair.ask("PUT", "/api/limits", {**limit, "scope_id": user})
+        assert pair.ask("GET", f"/api/limits?{of_user}", key=lead)["items"] == []
+        pair.ask("PUT", "/api/limits", {**limit, "scope_id": user, "credits": "0"}, key=lead, status=404)
+        pair.ask("DELETE", f"/api/limits?{of_user}&window=day", key=lead, status=404)
+    # The owner joins: the lead sees the limit then, and still does not set it.
+    pair.ask("POST", "/api/people/ora/roles", {"role": "member", "team": "former"})
+    pair.ask("PUT", "/api/limits", {**limit, "scope_id": "ora", "credits": "0"}, key=lead, status=403)
+
+
+def test_a_user_whom_nobody_made_is_where_their_working_keys_are(pair: Pair) -> None:
+    pair.ask("POST", "/api/teams", {"id": "lab"}, status=201)
+    pair.person("lil", {"role": "lead", "team": "lab"})
+    lead = pair.key("lil", access="role")["key"]
+    words = ("--org", "acme", "--team", "lab", "--user", "ned", "--name", "ned")
+    pair.one.command("keys", "create", *words)
+    limit = {"scope": "user", "scope_id": "ned", "window": "day", "credits": "5"}
+    pair.ask("PUT", "/api/limits", limit, key=lead)
+    (made,) = pair.ask("GET", "/api/keys?user=ned")["items"]
+    pair.ask("POST", f"/api/keys/{made['id']}/revoke")
+    pair.ask("PUT", "/api/limits", limit, key=lead, status=404)
+    pair.ask("PUT", "/api/limits", limit)
 
 
 # ------------------------------------------------------------------ erasing

@@ -337,7 +337,7 @@ async def test_a_failed_message_is_tried_ten_times_under_one_id_over_three_days(
     for _ in range(12 * 90):
         await gateway.courier("webhook").turn()
         place.clock.forward(minutes=5)
-    attempts = await gateway.alerts.deliveries.attempts("acme", delivery_id)
+    attempts = await gateway.alerts.deliveries.attempts("acme", endpoint.target, delivery_id)
     assert [(one.outcome, one.status) for one in attempts] == [("failed", 500)] * 10
     assert {one.headers["webhook-id"] for one in place.http.received} == {
         place.http.received[0].headers["webhook-id"]
@@ -419,7 +419,7 @@ async def test_a_message_whose_gateway_died_is_sent_by_another_when_its_lease_en
     rows = await other.alerts.deliveries.page("acme", target=None, state=None, before=None, limit=9)
     assert [row.state for row in rows] == ["delivered"]
     await asyncio.gather(task)
-    attempts = await other.alerts.deliveries.attempts("acme", rows[0].delivery_id)
+    attempts = await other.alerts.deliveries.attempts("acme", endpoint.target, rows[0].delivery_id)
     assert len(attempts) == 1
 
 

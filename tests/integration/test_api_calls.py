@@ -102,9 +102,11 @@ class Shop:
 
 
 class People:
-    """Three keys."""
+    """Three keys of people, and any number of a team's own."""
 
     async def principal_of(self, key: str) -> Principal:
+        if key.startswith("bot-"):
+            return Principal(f"key:{key}", frozenset({Role.MEMBER}), "acme", None, "research", key)
         roles = {"ada": Role.OWNER, "eve": Role.OWNER, "kim": Role.AUDITOR}
         if key not in roles:
             raise UnknownKey
@@ -250,6 +252,16 @@ async def test_a_caller_that_asks_too_often_has_to_wait_and_others_do_not(
     assert statuses == [200] * 40 + [429]
     async with client.get("/api/text", headers={"authorization": "Bearer eve"}) as reply:
         assert reply.status == 200
+
+
+async def test_keys_that_belong_to_nobody_ask_together_as_often_as_one_person(
+    client: aiohttp.ClientSession,
+) -> None:
+    statuses = []
+    for number in range(41):
+        async with client.get("/api/text", headers={"authorization": f"Bearer bot-{number}"}) as reply:
+            statuses.append(reply.status)
+    assert statuses == [200] * 40 + [429]
 
 
 async def test_a_repetition_is_answered_like_the_first_time(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -233,6 +233,19 @@ async def test_listeners_of_one_caller_are_bounded_and_places_come_free(world: W
     for chunks in held:
         await chunks.aclose()
     assert not len(world.hub)
+
+
+async def test_keys_that_belong_to_nobody_are_bounded_together_by_team(world: World) -> None:
+    def key(number: int, team: str) -> Principal:
+        name = f"{team}-{number}"
+        return Principal(f"key:{ORG}/{name}", frozenset({Role.MEMBER}), ORG, None, team, name)
+
+    async with AsyncExitStack() as held:
+        for number in range(20):
+            await held.enter_async_context(world.listening(principal=key(number, "research")))
+        with pytest.raises(RateLimited):
+            await held.enter_async_context(world.listening(principal=key(20, "research")))
+        await held.enter_async_context(world.listening(principal=key(0, "sales")))
 
 
 async def test_a_stopped_hub_refuses_and_can_be_started_again(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,8 +20,11 @@ from gateway.identity.profile import Profile
 from gateway.identity.roles import Principal, Reach, Role
 from gateway.identity.teams import TeamProfile
 from gateway.identity.vault import EncryptionNotConfigured, Unsealable, Vault
+from gateway.ledger.postgres_usage import UsageTable
+from gateway.ledger.row import merge
 from gateway.settings.encryption import EncryptionSettings
 from tests.support.people import FILE, ROOT, Office, office
+from tests.support.usage_events import ADMISSION, entry
 
 ADA = Profile("Ada Lovelace", "Ada@Example.com", "+33 6 12 34 56 78")
 OWNER = Membership(None, Role.OWNER)
@@ -275,6 +279,18 @@ async def test_a_team_that_does_not_exist_has_no_members(place: Office) -> None:
         await place.people.grant("acme", "bob", Membership("ghost", Role.MEMBER), by=ROOT)
 
 
+async def test_a_lead_takes_no_id_that_has_keys_or_usage_already(place: Office) -> None:
+    await place.registry.issuer.create(NewKey("acme", "by command", user_id="bob"), actor="cli:root")
+    used = merge(entry("eve's", admission=replace(ADMISSION, user_id="eve")))
+    await UsageTable(place.postgres).write([used])
+    joining = (Membership("research", Role.MEMBER),)
+    for user in ("bob", "eve"):
+        with pytest.raises(Conflict, match="ask an owner"):
+            await place.people.create("acme", NewPerson(user, memberships=joining), by=lead_of("research"))
+        await place.people.create("acme", NewPerson(user, memberships=joining), by=owner("olga"))
+    await place.people.create("acme", NewPerson("new", memberships=joining), by=lead_of("research"))
+
+
 # ------------------------------------------------------------------ what gateways make of it
 
 
@@ -301,7 +317,7 @@ async def test_a_key_for_calls_has_no_role_whatever_its_user_has(place: Office) 
     key = (await place.registry.issuer.create(NewKey("acme", "x", user_id="ada"), actor="x")).key
     _, principals = place.gateway()
     principal = await principals.principal_of(key)
-    assert (principal.roles, principal.actor) == ({Role.MEMBER}, "user:acme/ada")
+    assert (principal.roles, principal.actor) == ({Role.CALLER}, "user:acme/ada")
 
 
 async def test_a_suspended_person_has_no_working_key_on_two_gateways_within_a_second_until_resumed(

@@ -16,12 +16,12 @@ from tests.support.servers import TestPostgres, TestRedis
 from tests.support.simulator import SimulatorProcess
 
 ORGS = ("acme", "globex")
-ROLES = ("owner", "billing", "lead", "member", "auditor")
+ROLES = ("owner", "billing", "lead", "member", "auditor", "caller")
 TIMEOUT_S = 30.0
 
 
 def key_of(role: str, org: str = "acme") -> str:
-    """The key of ``org``'s person of ``role``; its user is called ``{role}``."""
+    """The key of ``org``'s person of ``role``; its user is called ``{role}``. ``caller``: an owner's, for calls."""
     return f"tg-test-{org}-{role}"
 
 
@@ -31,15 +31,16 @@ def limits_with_roles() -> dict[str, Any]:
     for org in ORGS:
 
         def user(role: str, org: str = org) -> dict[str, Any]:
-            key = {"id": f"{org}-{role}", "sha256": digest(key_of(role, org)), "access": "role"}
-            return {"id": role, "role": role, "keys": [key]}
+            held, access = ("owner", "calls") if role == "caller" else (role, "role")
+            key = {"id": f"{org}-{role}", "sha256": digest(key_of(role, org)), "access": access}
+            return {"id": role, "role": held, "keys": [key]}
 
         team = {"id": "research", "users": [user("lead"), user("member")]}
         orgs.append(
             {
                 "id": org,
                 "limits": [{"window": "month", "credits": 10_000}],
-                "users": [user("owner"), user("billing"), user("auditor")],
+                "users": [user("owner"), user("billing"), user("auditor"), user("caller")],
                 "teams": [team, {"id": "sales", "users": [{"id": "sam"}]}],
             }
         )

@@ -45,6 +45,22 @@ def test_an_auditor_changes_nothing(action: Action) -> None:
         assert ACTIONS[action][Role.AUDITOR] is Extent.NONE
 
 
+@pytest.mark.parametrize("action", list(Action))
+def test_an_applications_key_looks_and_is_nowhere_above_a_member(action: Action) -> None:
+    extent = ACTIONS[action][Role.CALLER]
+    assert extent <= ACTIONS[action][Role.MEMBER]
+    own = (Action.QUOTE, Action.NAME_CONVERSATIONS, Action.ROTATE_KEYS)
+    assert extent is Extent.NONE or action.value.startswith("see_") or action in own
+
+
+@pytest.mark.parametrize(
+    ("roles", "named"),
+    [({Role.CALLER}, True), ({Role.MEMBER}, True), ({Role.LEAD}, True), ({Role.BILLING, Role.MEMBER}, False)],
+)
+def test_people_are_named_to_who_sees_them_or_reaches_nobody_else(roles: set[Role], named: bool) -> None:
+    assert someone(*roles).names_people(Action.SEE_USAGE) is named
+
+
 def test_roles_add_up_to_the_widest() -> None:
     both = someone(Role.MEMBER, Role.LEAD, leads=frozenset({"research"}))
     reach = both.reach(Action.SEE_USAGE, None)

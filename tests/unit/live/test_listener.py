@@ -76,15 +76,18 @@ async def test_a_quiet_listener_gets_a_comment() -> None:
     assert (await anext(chunks)).startswith(b": ")
 
 
-def test_listeners_are_bounded_in_all_and_of_one_caller() -> None:
-    tally = Tally(most=3, most_each=2)
-    tally.enter("ada")
-    tally.enter("ada")
-    with pytest.raises(RateLimited):
-        tally.enter("ada")
-    tally.enter("bob")
-    with pytest.raises(RateLimited):
-        tally.enter("eve")
-    tally.leave("ada")
-    tally.enter("eve")
-    assert len(tally) == 3
+def test_listeners_are_bounded_in_all_of_one_organisation_and_of_one_caller() -> None:
+    tally = Tally(most=4, most_org=3, most_each=2)
+    tally.enter("ada", "acme")
+    tally.enter("ada", "acme")
+    with pytest.raises(RateLimited, match="You have 2"):
+        tally.enter("ada", "acme")
+    tally.enter("bob", "acme")
+    with pytest.raises(RateLimited, match="acme has"):
+        tally.enter("eve", "acme")
+    tally.enter("eve", "globex")
+    with pytest.raises(RateLimited, match="This gateway"):
+        tally.enter("gil", "globex")
+    tally.leave("ada", "acme")
+    tally.enter("eve", "acme")
+    assert len(tally) == 4
