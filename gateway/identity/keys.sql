@@ -42,6 +42,13 @@ UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL
 INSERT INTO api_key_former_secrets (digest, key_id, prefix, valid_until)
 SELECT digest, key_id, prefix, $2 FROM api_keys WHERE key_id = $1
 
+-- name: drop_former
+-- What ended before this rotation. Whoever still sends it is told that nobody knows it.
+DELETE FROM api_key_former_secrets WHERE key_id = $1 AND valid_until <= $2
+
+-- name: live_former
+SELECT count(*) FROM api_key_former_secrets WHERE key_id = $1 AND valid_until > $2
+
 -- name: shorten_former
 -- A rotation never makes an older secret live longer than the one that it replaces.
 UPDATE api_key_former_secrets SET valid_until = least(valid_until, $2) WHERE key_id = $1

@@ -15,6 +15,10 @@ from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.identity", "keys.sql")
 ALL = Reach(None)
+FORMER_MAX = 5
+"""Former secrets of one key that still work. Each of them has to be stopped when the key is revoked; two are enough for
+whoever replaces a secret in one place after the other.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,8 @@ class ListedKey:
     former: tuple[FormerSecret, ...] = ()
 
     def records(self) -> dict[str, KeyRecord]:
-        """By digest: what each of its secrets stands for."""
-        until = {former.digest: _until(self.record, former.valid_until) for former in self.former}
+        """By digest: what each of its secrets stands for, those first that work longest."""
+        until = {one.digest: _until(self.record, one.valid_until) for one in reversed(self.former)}
         return {self.digest: self.record, **until}
 
 
@@ -103,7 +107,7 @@ class KeyTable:
     ) -> ListedKey:
         """Give a key another secret; the one that it had stands for it until ``old_until``.
 
-        Raises `NotFound`, or `Conflict` for a key that is revoked.
+        Raises `NotFound`, or `Conflict` for a key that is revoked or has `FORMER_MAX` secrets that would still work.
         """
         async with self._postgres.transaction() as session:
             row = await session.fetch_one(_SQL["lock"], key_id)
@@ -111,7 +115,9 @@ class KeyTable:
                 raise _no_such_key(key_id)
             if row["revoked_at"] is not None:
                 raise Conflict(f"{key_id} is revoked; create another key.")
+            await session.execute(_SQL["drop_former"], key_id, now)
             await session.execute(_SQL["shorten_former"], key_id, old_until)
+            await _check_former(session, key_id, old_until, now)
             await session.execute(_SQL["keep_former"], key_id, old_until)
             await session.execute(_SQL["rotate"], key_id, digest, prefix, now)
             listed = await _one(session, key_id)
@@ -123,6 +129,17 @@ class KeyTable:
         """Revoke a key and say so in the audit log; again does nothing. Raises `NotFound`."""
         async with self._postgres.transaction() as session:
             return (await revoke_keys(session, [key_id], actor))[0]
+
+
+async def _check_former(session: Session, key_id: str, old_until: datetime, now: datetime) -> None:
+    """Raises `Conflict` if another one that works until ``old_until`` would be too many."""
+    live = await session.fetch_value(_SQL["live_former"], key_id, now)
+    if old_until > now and live >= FORMER_MAX:
+        raise Conflict(
+            f"{key_id} has {live} former secrets that still work. Wait until one of them has ended, or rotate without "
+            "old_valid_until, which stops them all.",
+            param="old_valid_until",
+        )
 
 
 async def revoke_keys(session: Session, key_ids: Iterable[str], actor: str) -> list[ListedKey]:

@@ -15,7 +15,7 @@ from gateway.errors import BadRequest, Conflict, ExpiredKey, NotFound, RevokedKe
 from gateway.identity.issuing import KeyIssuer, NewKey
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import KeyRecord, digest_of
-from gateway.identity.postgres_keys import KeyTable
+from gateway.identity.postgres_keys import FORMER_MAX, KeyTable
 from gateway.identity.redis_keys import SharedKeys
 from gateway.identity.roles import Reach
 from gateway.ledger.migrate import migrate
@@ -271,6 +271,25 @@ async def test_revoking_a_key_stops_the_secrets_of_before_its_rotation_too(place
             await place.keyring().lookup(secret)
     with pytest.raises(Conflict, match="is revoked"):
         await place.issuer.rotate(key_id, old_until=None, actor="cli:root")
+
+
+async def test_few_former_secrets_work_and_none_is_kept_after_the_rotation_that_follows_its_end(
+    place: Place,
+) -> None:
+    now = datetime.now(UTC)
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = issued.listed.record.key_id
+
+    async def rotate(now: datetime, overlap: timedelta | None) -> int:
+        until = None if overlap is None else now + overlap
+        return len((await place.issuer.rotate(key_id, old_until=until, actor="x", now=now)).listed.former)
+
+    hour = timedelta(hours=1)
+    assert [await rotate(now, hour) for _ in range(FORMER_MAX)] == [1, 2, 3, 4, 5]
+    with pytest.raises(Conflict, match="rotate without old_valid_until"):
+        await rotate(now, hour)
+    assert await rotate(now + hour, hour) == 1
+    assert [await rotate(now + hour, None) for _ in range(2)] == [2, 1]
 
 
 async def test_a_key_with_many_former_secrets_stops_with_the_first_of_them(place: Place) -> None:
