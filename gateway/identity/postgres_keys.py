@@ -110,9 +110,7 @@ class KeyTable:
         Raises `NotFound`, or `Conflict` for a key that is revoked or has `FORMER_MAX` secrets that would still work.
         """
         async with self._postgres.transaction() as session:
-            row = await session.fetch_one(_SQL["lock"], key_id)
-            if row is None:
-                raise _no_such_key(key_id)
+            (row,) = await _locked(session, [key_id])
             if row["revoked_at"] is not None:
                 raise Conflict(f"{key_id} is revoked; create another key.")
             await session.execute(_SQL["drop_former"], key_id, now)
@@ -144,17 +142,23 @@ async def _check_former(session: Session, key_id: str, old_until: datetime, now:
 
 async def revoke_keys(session: Session, key_ids: Iterable[str], actor: str) -> list[ListedKey]:
     """As `KeyTable.revoke`, in a transaction of the caller's."""
-    found = []
-    for key_id in key_ids:
-        row = await session.fetch_one(_SQL["lock"], key_id)
-        if row is None:
-            raise _no_such_key(key_id)
-        await session.execute(_SQL["revoke"], key_id)
-        listed = await _one(session, key_id)
-        if row["revoked_at"] is None:
+    ids = list(key_ids)
+    unrevoked = {row["key_id"] for row in await _locked(session, ids) if row["revoked_at"] is None}
+    await session.execute(_SQL["revoke"], ids)
+    found = await _listed(session, Reach(None, keys=frozenset(ids)))
+    # Last, for all of them: who writes the log may have to wait for others, and must not keep them waiting for a key.
+    for listed in found:
+        if listed.record.key_id in unrevoked:
             await _audit(session, actor, "key.revoke", listed.record, {"revoked": False}, {"revoked": True})
-        found.append(listed)
     return found
+
+
+async def _locked(session: Session, key_ids: list[str]) -> list[Row]:
+    """Their rows, which nobody else changes until the transaction ends. Raises `NotFound`."""
+    rows = await session.fetch(_SQL["lock"], key_ids)
+    if missing := set(key_ids) - {row["key_id"] for row in rows}:
+        raise _no_such_key(min(missing))
+    return rows
 
 
 async def keys_of(session: Session, org: str, user: str) -> list[ListedKey]:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity.erasure import FORGOTTEN_AFTER, Erasure
+from gateway.identity.issuing import NewKey
 from gateway.identity.people import NewPerson
 from gateway.identity.profile import Profile
 from gateway.identity.roles import Role
@@ -259,3 +260,23 @@ async def test_what_is_written_just_before_the_days_move_moves_with_them(place: 
     await erasing
     assert await left(place) == 0
     assert (await PostgresLedger(place.postgres).books([], [])).cut_differences == ()
+
+
+async def test_a_key_that_is_rotated_meanwhile_and_the_erasure_do_not_wait_for_each_other(
+    place: Office,
+) -> None:
+    issuer, erasures = place.registry.issuer, place.registry.erasures
+    await place.person("ada")
+    keys = [
+        (await issuer.create(NewKey("acme", name, user_id="ada"), actor="x")).listed.record.key_id
+        for name in ("first", "second")
+    ]
+    async with place.postgres.transaction() as session:
+        await session.execute("SELECT pg_advisory_xact_lock(hashtext('tollgate.audit'))")
+        erasing = asyncio.create_task(erasures.request("acme", "ada", by=ROOT, now=NOW))
+        await blocked(place.postgres, 1)  # it has keys, and writes the log
+        rotating = asyncio.create_task(issuer.rotate(keys[1], old_until=None, actor="x"))
+        await blocked(place.postgres, 2)
+    await erasing
+    with pytest.raises(Conflict, match="is revoked"):
+        await rotating
