@@ -25,7 +25,9 @@ UPDATE erasures SET completed_at = coalesce(completed_at, $2) WHERE erasure_id =
 UPDATE erasures SET user_id = NULL, forgotten_at = $2 WHERE erasure_id = $1
 
 -- name: keys
-UPDATE api_keys SET user_id = $3, name = 'erased' WHERE org_id = $1 AND user_id = $2
+-- Revoked already, but for one that a gateway of before made meanwhile.
+UPDATE api_keys SET user_id = $3, name = 'erased', revoked_at = coalesce(revoked_at, now())
+WHERE org_id = $1 AND user_id = $2
 
 -- name: actors
 -- Who did what, in tables that say so beside what they are about.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.errors import Conflict, NotFound
+from gateway.identity import postgres_people
 from gateway.identity.keys import KeyRecord
 from gateway.identity.roles import Reach
 from gateway.stores import postgres_audit
@@ -78,8 +79,12 @@ class KeyTable:
     async def insert(
         self, record: KeyRecord, *, name: str, digest: str, prefix: str, actor: str
     ) -> ListedKey:
-        """Add a key and say so in the audit log. Raises `DataRefused` if its id or digest is taken."""
+        """Add a key and say so in the audit log.
+
+        Raises `Conflict` if its user is being erased, `DataRefused` if its id or digest is taken.
+        """
         async with self._postgres.transaction() as session:
+            await _check_not_erased(session, record)
             await session.execute(
                 _SQL["insert"],
                 record.key_id,
@@ -138,6 +143,15 @@ async def _check_former(session: Session, key_id: str, old_until: datetime, now:
             "old_valid_until, which stops them all.",
             param="old_valid_until",
         )
+
+
+async def _check_not_erased(session: Session, record: KeyRecord) -> None:
+    """Raises `Conflict`. Nobody begins to erase the key's user until the transaction ends."""
+    if record.user_id is None:
+        return
+    await postgres_people.lock(session, record.org_id)
+    if await postgres_people.being_erased(session, record.org_id, record.user_id):
+        raise Conflict(f"{record.user_id} is being erased.", param="user")
 
 
 async def revoke_keys(session: Session, key_ids: Iterable[str], actor: str) -> list[ListedKey]:

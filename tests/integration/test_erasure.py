@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, NotFound, RevokedKey
 from gateway.identity.erasure import FORGOTTEN_AFTER, Erasure
 from gateway.identity.issuing import NewKey
 from gateway.identity.people import NewPerson
@@ -280,3 +280,37 @@ async def test_a_key_that_is_rotated_meanwhile_and_the_erasure_do_not_wait_for_e
     await erasing
     with pytest.raises(Conflict, match="is revoked"):
         await rotating
+
+
+async def test_a_key_that_is_asked_for_while_its_user_is_erased_is_not_made(place: Office) -> None:
+    issuer, erasures = place.registry.issuer, place.registry.erasures
+    await place.person("ada")
+    async with place.registry.people_table.changing("acme"):
+        erasing = asyncio.create_task(erasures.request("acme", "ada", by=ROOT, now=NOW))
+        await blocked(place.postgres, 1)
+        making = asyncio.create_task(issuer.create(NewKey("acme", "late", user_id="ada"), actor="x"))
+        await blocked(place.postgres, 2)
+    await erasing
+    with pytest.raises(Conflict, match="is being erased"):
+        await making
+
+
+async def test_a_key_that_a_gateway_of_before_made_meanwhile_stops_and_nothing_shared_names_its_user(
+    place: Office,
+) -> None:
+    issuer, erasures = place.registry.issuer, place.registry.erasures
+    await place.person("ada")
+    first, late = [await issuer.create(NewKey("acme", name, user_id="ada"), actor="x") for name in "12"]
+    ring, _ = place.gateway()
+    for issued in (first, late):
+        await ring.lookup(issued.key)
+    erasure = await erasures.request("acme", "ada", by=ROOT, now=NOW)
+    await place.postgres.execute(
+        "UPDATE api_keys SET revoked_at = NULL WHERE digest = $1", late.listed.digest
+    )
+    await erasures.proceed(erasure, NOW)
+    await ring.refresh()
+    for issued in (first, late):
+        with pytest.raises(RevokedKey):
+            await ring.lookup(issued.key)
+        assert b'"ada"' not in await place.redis.command("GET", f"tg:key:{issued.listed.digest}")
