@@ -59,15 +59,19 @@ attempted AS (
     WHERE a.delivery_id = d.delivery_id AND d.org_id = $1
       AND (d.target = 'user:' || $2::text OR d.target IN (SELECT target FROM addressed))
 ),
+-- Of news that reach others, only those of the person's own limits name them.
+own AS (SELECT alert_id FROM alerts WHERE org_id = $1 AND user_id = $2 AND data #>> '{limit,scope}' = 'user'),
 delivered AS (
     UPDATE deliveries
-    SET target = 'user:' || $3::text, subject = replace(subject, $2, $3),
-        state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END
-    WHERE org_id = $1 AND target = 'user:' || $2::text
+    SET target = CASE target WHEN 'user:' || $2::text THEN 'user:' || $3::text ELSE target END,
+        subject = CASE WHEN alert_id IN (SELECT alert_id FROM own) THEN 'limit|' || $3::text ELSE subject END,
+        state = CASE WHEN target = 'user:' || $2::text AND state = 'pending' THEN 'cancelled' ELSE state END
+    WHERE org_id = $1 AND (target = 'user:' || $2::text OR alert_id IN (SELECT alert_id FROM own))
 )
 UPDATE alerts
-SET user_id = $3, news_key = replace(news_key, $2, $3),
-    data = replace(data::text, to_json($2::text)::text, to_json($3::text)::text)::jsonb
+SET user_id = $3,
+    news_key = CASE data #>> '{limit,scope}' WHEN 'user' THEN 'erased|' || alert_id ELSE news_key END,
+    data = CASE data #>> '{limit,scope}' WHEN 'user' THEN jsonb_set(data, '{limit,id}', to_jsonb($3::text)) ELSE data END
 WHERE org_id = $1 AND user_id = $2
 
 -- name: conversations

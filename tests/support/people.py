@@ -59,6 +59,7 @@ class Office:
     holds: RedisHolds
     file: LimitsFile = field(default_factory=lambda: LimitsFile.model_validate(FILE))
     limited: set[tuple[str, str]] = field(default_factory=set)
+    partitions: int = 1
 
     def __post_init__(self) -> None:
         self.registry = self.made_with(vault())
@@ -70,7 +71,7 @@ class Office:
             self.redis,
             self.holds,
             used,
-            partitions=1,
+            partitions=self.partitions,
             limits=lambda: self.file,
             file=Path("limits.yaml"),
             limited=lambda org, key: (org, key) in self.limited,
@@ -96,13 +97,13 @@ class Office:
 
 
 @asynccontextmanager
-async def office(redis_url: str, postgres_dsn: str) -> AsyncIterator[Office]:
+async def office(redis_url: str, postgres_dsn: str, *, partitions: int = 1) -> AsyncIterator[Office]:
     await migrate(postgres_dsn)
     redis, postgres = RedisStore(redis_url), Postgres(postgres_dsn, connections_max=8)
     await postgres.start()
-    holds = RedisHolds(redis, Directory({}), PostgresLedger(postgres))
+    holds = RedisHolds(redis, Directory({}), PostgresLedger(postgres), partitions=partitions)
     await holds.start()
-    yield Office(redis, postgres, holds)
+    yield Office(redis, postgres, holds, partitions=partitions)
     await holds.close()
     await postgres.stop()
     await redis.close()
