@@ -39,7 +39,9 @@ set_alerts AS (UPDATE alert_settings SET changed_by = own.erased FROM own WHERE 
 addressed AS (UPDATE alert_addresses SET created_by = own.erased FROM own WHERE created_by = own.actor),
 hooked AS (UPDATE webhook_endpoints SET created_by = own.erased FROM own WHERE created_by = own.actor),
 read AS (DELETE FROM alert_reads USING own WHERE reader = own.actor),
-answered AS (DELETE FROM api_answers USING own WHERE caller = own.actor),
+begun AS (UPDATE erasures SET requested_by = own.erased FROM own WHERE requested_by = own.actor),
+-- Their own, and those that told somebody else of something that is theirs, a top-up that was confirmed say.
+answered AS (DELETE FROM api_answers USING own WHERE caller = own.actor OR strpos(answer, to_json(own.actor)::text) > 0),
 bought AS (
     UPDATE top_ups SET
         requested_by = CASE WHEN requested_by = own.actor THEN own.erased ELSE requested_by END,

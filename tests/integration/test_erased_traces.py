@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from gateway.api.postgres_answers import Answer, Answers, Asked
 from gateway.budgets.model import Scope, Window
 from gateway.identity.erasure import Erasure
+from gateway.identity.roles import Principal, Role
 from tests.support.alerting import PARTITIONS, AlertingGateway, town
 from tests.support.people import ROOT, Office, office
 from tests.unit.budgets.making import ask_for, directory_of, limit_on
@@ -67,3 +69,27 @@ async def test_news_of_somebody_whose_id_is_a_word_of_the_news_stay_readable_and
         assert f"|{user}|" not in row["news_key"]
     told_in_order = "SELECT count(*) FROM deliveries WHERE subject LIKE 'limit|acme|user|%'"
     assert await place.postgres.fetch_value(told_in_order) == 0
+
+
+async def test_what_others_were_answered_about_somebodys_top_up_is_not_remembered(place: Office) -> None:
+    await place.person("ada")
+    await place.person("adam")
+    answers = Answers(place.postgres)
+    asked = {user: Asked("admin", "confirm_top_up", user, b"") for user in ("ada", "adam")}
+    for user, one in asked.items():
+        told = orjson.dumps({"id": "top-up", "requested_by": f"user:acme/{user}"}).decode()
+        await answers.keep(one, Answer(200, told))
+    await erased(place, "ada")
+    assert await answers.find(asked["ada"]) is None
+    assert await answers.find(asked["adam"]) is not None
+
+
+async def test_whom_somebody_erased_before_does_not_say_who_it_was(place: Office) -> None:
+    await place.person("ada", (None, Role.OWNER))
+    await place.person("bob")
+    ada = Principal("user:acme/ada", frozenset({Role.OWNER}), "acme", "ada")
+    await place.registry.erasures.request("acme", "bob", by=ada, now=NOW)
+    await place.person("olga", (None, Role.OWNER))
+    erasure = await erased(place, "ada")
+    by = await place.postgres.fetch_value("SELECT requested_by FROM erasures WHERE user_id = 'bob'")
+    assert by == f"user:acme/{erasure.erased_id}"

@@ -43,11 +43,12 @@ ERASED = {
     *("api_answers.caller", "api_keys.created_by", "api_keys.user_id", "conversations.user_id"),
     *("managed_limits.changed_by", "memberships.granted_by", "memberships.user_id", "people.user_id"),
     *("top_ups.changed_by", "top_ups.requested_by", "top_ups.requested_by_user"),
-    *("usage_days.user_id", "usage_events.user_id", "usage_rollups.user_id", "erasures.user_id"),
+    *("usage_days.user_id", "usage_events.user_id", "usage_rollups.user_id"),
+    *("erasures.requested_by", "erasures.user_id"),
 }
 STAYS = {
     # Append-only, and kept by law.
-    *("audit_log.actor", "credit_grants.granted_by", "ledger_transactions.actor", "erasures.requested_by"),
+    *("audit_log.actor", "credit_grants.granted_by", "ledger_transactions.actor"),
     # What clients said of others.
     *("usage_events.end_user", "usage_events.end_user_trusted"),
 }
