@@ -206,10 +206,13 @@ class People:
         async with self._table.changing(org) as session:
             if membership.role is Role.OWNER:
                 await self.check_not_last_owner(session, org, user)
-            if not await postgres_people.withdraw(session, org, user, membership):
-                raise NotFound(f"{user} does not have this role.", param="role")
-            await _audit(session, by, "role.withdraw", org, user, {"role": _said([membership])[0]}, None)
+            held = await postgres_people.withdraw(session, org, user, membership)
+            if held:
+                await _audit(session, by, "role.withdraw", org, user, {"role": _said([membership])[0]}, None)
+        # Also when it is repeated: Redis may have been down the first time.
         await self._issuer.announce([])
+        if not held:
+            raise NotFound(f"{user} does not have this role.", param="role")
         return await self.get(org, user, Reach(org))
 
     async def check_not_last_owner(self, session: Session, org: str, user: str) -> None:

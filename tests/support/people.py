@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,11 +81,15 @@ class Office:
     def declare(self, document: Mapping[str, Any]) -> None:
         self.file = LimitsFile.model_validate(document)
 
-    def gateway(self) -> tuple[Keyring, KeyPrincipals]:
+    def gateway(self, monotonic_s: Callable[[], float] = time.monotonic) -> tuple[Keyring, KeyPrincipals]:
         """What authenticates on one gateway."""
-        keyring = Keyring(SharedKeys(self.redis), self.registry.key_table)
+        registry = self.registry
+        keyring = Keyring(SharedKeys(self.redis), registry.key_table, monotonic_s=monotonic_s)
         keyring.declare(file_keys(self.file))
-        return keyring, KeyPrincipals(keyring, self.registry.people_table, self.registry.declarations)
+        principals = KeyPrincipals(
+            keyring, registry.people_table, registry.declarations, monotonic_s=monotonic_s
+        )
+        return keyring, principals
 
     async def person(self, user: str, *memberships: tuple[str | None, Role], org: str = "acme") -> Person:
         held = tuple(Membership(team, role) for team, role in memberships)
