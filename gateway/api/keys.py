@@ -53,7 +53,10 @@ class NewKeyBody(Strict):
 class Rotation(Strict):
     old_valid_until: Annotated[
         Instant | None,
-        Field(description="How long the old secret goes on working, at most 90 days; default: it stops now."),
+        Field(
+            description="How long the old secret goes on working, at most 90 days; default: it stops now. Five old "
+            "secrets work at a time, at most (409)."
+        ),
     ] = None
 
 

@@ -138,8 +138,11 @@ class Erasures:
                 await _move(session, ids, row["day"])  # was written meanwhile
             for name in ("move_days", "conversations", "inbox", "keys", "actors"):
                 await session.execute(_SQL[name], *ids)
+            keys = await keys_of(session, org, erasure.erased_id)
             done = await session.fetch_one(_SQL["complete"], erasure.erasure_id, now)
         assert done is not None
+        # What gateways share of revoked keys names their user, for a day: the random id from here on.
+        await self._issuer.announce(keys)
         return _erasure(done)
 
     async def run(self, now: datetime, *, go_on: Callable[[], bool] = lambda: True) -> None:

@@ -25,7 +25,9 @@ UPDATE erasures SET completed_at = coalesce(completed_at, $2) WHERE erasure_id =
 UPDATE erasures SET user_id = NULL, forgotten_at = $2 WHERE erasure_id = $1
 
 -- name: keys
-UPDATE api_keys SET user_id = $3, name = 'erased' WHERE org_id = $1 AND user_id = $2
+-- Revoked already, but for one that a gateway of before made meanwhile.
+UPDATE api_keys SET user_id = $3, name = 'erased', revoked_at = coalesce(revoked_at, now())
+WHERE org_id = $1 AND user_id = $2
 
 -- name: actors
 -- Who did what, in tables that say so beside what they are about.
@@ -37,7 +39,9 @@ set_alerts AS (UPDATE alert_settings SET changed_by = own.erased FROM own WHERE 
 addressed AS (UPDATE alert_addresses SET created_by = own.erased FROM own WHERE created_by = own.actor),
 hooked AS (UPDATE webhook_endpoints SET created_by = own.erased FROM own WHERE created_by = own.actor),
 read AS (DELETE FROM alert_reads USING own WHERE reader = own.actor),
-answered AS (DELETE FROM api_answers USING own WHERE caller = own.actor),
+begun AS (UPDATE erasures SET requested_by = own.erased FROM own WHERE requested_by = own.actor),
+-- Their own, and those that told somebody else of something that is theirs, a top-up that was confirmed say.
+answered AS (DELETE FROM api_answers USING own WHERE caller = own.actor OR strpos(answer, to_json(own.actor)::text) > 0),
 bought AS (
     UPDATE top_ups SET
         requested_by = CASE WHEN requested_by = own.actor THEN own.erased ELSE requested_by END,
@@ -57,15 +61,19 @@ attempted AS (
     WHERE a.delivery_id = d.delivery_id AND d.org_id = $1
       AND (d.target = 'user:' || $2::text OR d.target IN (SELECT target FROM addressed))
 ),
+-- Of news that reach others, only those of the person's own limits name them.
+own AS (SELECT alert_id FROM alerts WHERE org_id = $1 AND user_id = $2 AND data #>> '{limit,scope}' = 'user'),
 delivered AS (
     UPDATE deliveries
-    SET target = 'user:' || $3::text, subject = replace(subject, $2, $3),
-        state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END
-    WHERE org_id = $1 AND target = 'user:' || $2::text
+    SET target = CASE target WHEN 'user:' || $2::text THEN 'user:' || $3::text ELSE target END,
+        subject = CASE WHEN alert_id IN (SELECT alert_id FROM own) THEN 'limit|' || $3::text ELSE subject END,
+        state = CASE WHEN target = 'user:' || $2::text AND state = 'pending' THEN 'cancelled' ELSE state END
+    WHERE org_id = $1 AND (target = 'user:' || $2::text OR alert_id IN (SELECT alert_id FROM own))
 )
 UPDATE alerts
-SET user_id = $3, news_key = replace(news_key, $2, $3),
-    data = replace(data::text, to_json($2::text)::text, to_json($3::text)::text)::jsonb
+SET user_id = $3,
+    news_key = CASE data #>> '{limit,scope}' WHEN 'user' THEN 'erased|' || alert_id ELSE news_key END,
+    data = CASE data #>> '{limit,scope}' WHEN 'user' THEN jsonb_set(data, '{limit,id}', to_jsonb($3::text)) ELSE data END
 WHERE org_id = $1 AND user_id = $2
 
 -- name: conversations

@@ -109,7 +109,8 @@ class KeyIssuer:
             now=now,
             actor=actor,
         )
-        await self._shared.replace(listed.records())
+        await self._shared.forget([former.digest for former in listed.former])
+        await self._tell_revoked([listed])
         return IssuedKey(key, listed)
 
     async def list(self, reach: Reach = ALL) -> list[ListedKey]:
@@ -129,13 +130,29 @@ class KeyIssuer:
 
     async def announce(self, keys: Iterable[ListedKey]) -> None:
         """Tell all gateways what has become of keys: of their own revocation, or because of their user."""
+        revoked, valid = list[ListedKey](), list[ListedKey]()
+        for listed in keys:
+            (revoked if listed.record.revoked else valid).append(listed)
+        for listed in valid:
+            await self._holds.reinstate(listed.record.org_id, listed.record.key_id)
+        await self._shared.forget([digest for listed in valid for digest in listed.records()])
+        await self._revoke(revoked)
+        await self._tell_revoked(valid)
+
+    async def _tell_revoked(self, keys: Iterable[ListedKey]) -> None:
+        """Tell once more of those of ``keys`` that are revoked by now: whoever did that meanwhile may have told so just
+        before it was forgotten here.
+        """
+        if ids := frozenset(listed.record.key_id for listed in keys):
+            found = await self._table.list(Reach(None, keys=ids))
+            await self._revoke([listed for listed in found if listed.record.revoked])
+
+    async def _revoke(self, keys: Iterable[ListedKey]) -> None:
         records: dict[str, KeyRecord] = {}
         for listed in keys:
-            record = listed.record
-            tell = self._holds.revoke if record.revoked else self._holds.reinstate
-            await tell(record.org_id, record.key_id)
+            await self._holds.revoke(listed.record.org_id, listed.record.key_id)
             records.update(listed.records())
-        await self._shared.replace(records)
+        await self._shared.revoke(records)
 
 
 def check(new: NewKey, now: datetime) -> None:

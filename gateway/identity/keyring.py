@@ -4,7 +4,8 @@ A key that was revoked elsewhere stops working here within a second: what is rem
 generation in Redis changes, which is looked at twice a second. While Redis is down that cannot be seen:
 metered calls fail at the hold anyway; on free routes (model lists, token counts) keys in memory stay good for
 ``BLIND_S_MAX`` more, then Postgres is asked. With Postgres down as well, those fail with `StoreUnavailable`.
-Keys of the limits file need neither store.
+What happened meanwhile may have been announced to nobody: when Redis is back, and every minute, the stores are asked
+again. With Postgres alone down, keys in memory stay good. Keys of the limits file need neither store.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from gateway.errors import ExpiredKey, RevokedKey, StoreUnavailable, UnknownKey
 from gateway.identity.keys import KeyRecord, digest_of, looks_generated
+from gateway.identity.remembered import Remembered
 
 log = logging.getLogger(__name__)
-Value = TypeVar("Value")
 
 REMEMBERED_MAX = 50_000
 """Some 50 MB at most; the least recently used go first."""
@@ -77,12 +78,13 @@ class Keyring:
         self._poll_s = poll_s
         self._declared: dict[str, KeyRecord] = {}
         self._dropped: dict[str, KeyRecord] = {}
-        self._remembered: OrderedDict[str, KeyRecord] = OrderedDict()
+        self._remembered = Remembered[str, KeyRecord](REMEMBERED_MAX, monotonic_s)
         self._unknown_until_s: OrderedDict[str, float] = OrderedDict()
         self._lookups: dict[str, asyncio.Task[KeyRecord | None]] = {}
         self._epoch = 0
         self._generation: bytes | None = None
         self._seen_s = monotonic_s()
+        self._blind = False
         self._watcher: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
 
@@ -97,14 +99,22 @@ class Keyring:
         digest = digest_of(key)
         record = self._declared.get(digest) or self._remembered.get(digest)
         if record is None:
-            record = await self._find(digest, looks_generated(key))
-        elif record.source == "api":
-            self._remembered.move_to_end(digest)
+            record = await self._find_or_recall(digest, looks_generated(key))
         if record.revoked:
             raise RevokedKey
         if record.expires_at is not None and self._now() >= record.expires_at:
             raise ExpiredKey
         return record
+
+    async def _find_or_recall(self, digest: str, worth_asking: bool) -> KeyRecord:
+        try:
+            return await self._find(digest, worth_asking)
+        except StoreUnavailable:
+            record = self._remembered.last(digest)
+            if record is None:
+                raise
+            self._remembered.keep(digest, record)
+            return record
 
     async def _find(self, digest: str, worth_asking: bool) -> KeyRecord:
         if digest in self._dropped:
@@ -129,10 +139,11 @@ class Keyring:
         epoch = self._epoch
         record = await self._ask_stores(digest)
         if record is None:
+            self._remembered.drop(digest)
             _keep(self._unknown_until_s, digest, self._monotonic_s() + UNKNOWN_S, UNKNOWN_MAX)
         elif epoch == self._epoch:
             # What was read before memory was last cleared may be what it was cleared for.
-            _keep(self._remembered, digest, record, REMEMBERED_MAX)
+            self._remembered.keep(digest, record)
         return record
 
     async def _ask_stores(self, digest: str) -> KeyRecord | None:
@@ -188,17 +199,19 @@ class Keyring:
             await asyncio.sleep(self._poll_s)
 
     async def refresh(self) -> None:
-        """Forget what is remembered if keys were changed somewhere, or if that could not be told for too
-        long.
+        """Forget what is remembered if keys were changed somewhere, if that could not be told for too long, and when
+        it can be told again: what was announced in between was heard by nobody.
         """
         try:
             generation = await self._shared.generation()
         except StoreUnavailable:
+            self._blind = True
             if self._monotonic_s() - self._seen_s >= BLIND_S_MAX:
                 self._forget()
             return
         self._seen_s = self._monotonic_s()
-        if generation != self._generation:
+        if self._blind or generation != self._generation:
+            self._blind = False
             self._generation = generation
             self._forget()
 
@@ -210,7 +223,7 @@ class Keyring:
             listener()
 
 
-def _keep(memory: OrderedDict[str, Value], digest: str, value: Value, most: int) -> None:
+def _keep(memory: OrderedDict[str, float], digest: str, value: float, most: int) -> None:
     memory[digest] = value
     memory.move_to_end(digest)
     if len(memory) > most:

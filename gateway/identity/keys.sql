@@ -7,7 +7,8 @@ LEFT JOIN api_key_former_secrets f ON f.key_id = k.key_id AND f.digest = $1
 WHERE k.digest = $1 OR k.key_id = (SELECT key_id FROM api_key_former_secrets WHERE digest = $1)
 
 -- name: lock
-SELECT * FROM api_keys WHERE key_id = $1 FOR UPDATE
+-- Always in this order, so that two who change several keys cannot each wait for the other.
+SELECT * FROM api_keys WHERE key_id = ANY ($1::text[]) ORDER BY key_id FOR UPDATE
 
 -- name: listed
 -- A page: of one org or of all, what is within reach, after (created_at, key_id).
@@ -36,11 +37,18 @@ INSERT INTO api_keys (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 
 -- name: revoke
-UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL
+UPDATE api_keys SET revoked_at = now() WHERE key_id = ANY ($1::text[]) AND revoked_at IS NULL
 
 -- name: keep_former
 INSERT INTO api_key_former_secrets (digest, key_id, prefix, valid_until)
 SELECT digest, key_id, prefix, $2 FROM api_keys WHERE key_id = $1
+
+-- name: drop_former
+-- What ended before this rotation. Whoever still sends it is told that nobody knows it.
+DELETE FROM api_key_former_secrets WHERE key_id = $1 AND valid_until <= $2
+
+-- name: live_former
+SELECT count(*) FROM api_key_former_secrets WHERE key_id = $1 AND valid_until > $2
 
 -- name: shorten_former
 -- A rotation never makes an older secret live longer than the one that it replaces.

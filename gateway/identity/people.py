@@ -210,8 +210,8 @@ class People:
                 await self.check_not_last_owner(session, org, user)
             held = await postgres_people.withdraw(session, org, user, membership)
             if held:
-                await _audit(session, by, "role.withdraw", org, user, {"role": _said([membership])[0]}, None)
                 await self._end_keys(session, org, user, membership.team_id, by)
+                await _audit(session, by, "role.withdraw", org, user, {"role": _said([membership])[0]}, None)
             ended = [key for key in await keys_of(session, org, user) if key.revoked_at is not None]
         # Also when it is repeated: a store may have been down the first time.
         await self._issuer.announce(ended)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.errors import Conflict, NotFound
+from gateway.identity import postgres_people
 from gateway.identity.keys import KeyRecord
 from gateway.identity.roles import Reach
 from gateway.stores import postgres_audit
@@ -15,6 +16,10 @@ from gateway.stores.sql import Queries
 
 _SQL = Queries.load("gateway.identity", "keys.sql")
 ALL = Reach(None)
+FORMER_MAX = 5
+"""Former secrets of one key that still work. Each of them has to be stopped when the key is revoked; two are enough for
+whoever replaces a secret in one place after the other.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,8 @@ class ListedKey:
     former: tuple[FormerSecret, ...] = ()
 
     def records(self) -> dict[str, KeyRecord]:
-        """By digest: what each of its secrets stands for."""
-        until = {former.digest: _until(self.record, former.valid_until) for former in self.former}
+        """By digest: what each of its secrets stands for, those first that work longest."""
+        until = {one.digest: _until(self.record, one.valid_until) for one in reversed(self.former)}
         return {self.digest: self.record, **until}
 
 
@@ -74,8 +79,12 @@ class KeyTable:
     async def insert(
         self, record: KeyRecord, *, name: str, digest: str, prefix: str, actor: str
     ) -> ListedKey:
-        """Add a key and say so in the audit log. Raises `DataRefused` if its id or digest is taken."""
+        """Add a key and say so in the audit log.
+
+        Raises `Conflict` if its user is being erased, `DataRefused` if its id or digest is taken.
+        """
         async with self._postgres.transaction() as session:
+            await _check_not_erased(session, record)
             await session.execute(
                 _SQL["insert"],
                 record.key_id,
@@ -103,15 +112,15 @@ class KeyTable:
     ) -> ListedKey:
         """Give a key another secret; the one that it had stands for it until ``old_until``.
 
-        Raises `NotFound`, or `Conflict` for a key that is revoked.
+        Raises `NotFound`, or `Conflict` for a key that is revoked or has `FORMER_MAX` secrets that would still work.
         """
         async with self._postgres.transaction() as session:
-            row = await session.fetch_one(_SQL["lock"], key_id)
-            if row is None:
-                raise _no_such_key(key_id)
+            (row,) = await _locked(session, [key_id])
             if row["revoked_at"] is not None:
                 raise Conflict(f"{key_id} is revoked; create another key.")
+            await session.execute(_SQL["drop_former"], key_id, now)
             await session.execute(_SQL["shorten_former"], key_id, old_until)
+            await _check_former(session, key_id, old_until, now)
             await session.execute(_SQL["keep_former"], key_id, old_until)
             await session.execute(_SQL["rotate"], key_id, digest, prefix, now)
             listed = await _one(session, key_id)
@@ -125,19 +134,45 @@ class KeyTable:
             return (await revoke_keys(session, [key_id], actor))[0]
 
 
+async def _check_former(session: Session, key_id: str, old_until: datetime, now: datetime) -> None:
+    """Raises `Conflict` if another one that works until ``old_until`` would be too many."""
+    live = await session.fetch_value(_SQL["live_former"], key_id, now)
+    if old_until > now and live >= FORMER_MAX:
+        raise Conflict(
+            f"{key_id} has {live} former secrets that still work. Wait until one of them has ended, or rotate without "
+            "old_valid_until, which stops them all.",
+            param="old_valid_until",
+        )
+
+
+async def _check_not_erased(session: Session, record: KeyRecord) -> None:
+    """Raises `Conflict`. Nobody begins to erase the key's user until the transaction ends."""
+    if record.user_id is None:
+        return
+    await postgres_people.lock(session, record.org_id)
+    if await postgres_people.being_erased(session, record.org_id, record.user_id):
+        raise Conflict(f"{record.user_id} is being erased.", param="user")
+
+
 async def revoke_keys(session: Session, key_ids: Iterable[str], actor: str) -> list[ListedKey]:
     """As `KeyTable.revoke`, in a transaction of the caller's."""
-    found = []
-    for key_id in key_ids:
-        row = await session.fetch_one(_SQL["lock"], key_id)
-        if row is None:
-            raise _no_such_key(key_id)
-        await session.execute(_SQL["revoke"], key_id)
-        listed = await _one(session, key_id)
-        if row["revoked_at"] is None:
+    ids = list(key_ids)
+    unrevoked = {row["key_id"] for row in await _locked(session, ids) if row["revoked_at"] is None}
+    await session.execute(_SQL["revoke"], ids)
+    found = await _listed(session, Reach(None, keys=frozenset(ids)))
+    # Last, for all of them: who writes the log may have to wait for others, and must not keep them waiting for a key.
+    for listed in found:
+        if listed.record.key_id in unrevoked:
             await _audit(session, actor, "key.revoke", listed.record, {"revoked": False}, {"revoked": True})
-        found.append(listed)
     return found
+
+
+async def _locked(session: Session, key_ids: list[str]) -> list[Row]:
+    """Their rows, which nobody else changes until the transaction ends. Raises `NotFound`."""
+    rows = await session.fetch(_SQL["lock"], key_ids)
+    if missing := set(key_ids) - {row["key_id"] for row in rows}:
+        raise _no_such_key(min(missing))
+    return rows
 
 
 async def keys_of(session: Session, org: str, user: str) -> list[ListedKey]:

@@ -55,7 +55,7 @@ class PeopleTable:
     async def changing(self, org: str) -> AsyncIterator[Session]:
         """A transaction in which nobody else changes people or roles of ``org``."""
         async with self._postgres.transaction() as session:
-            await session.execute(_SQL["lock_org"], org)
+            await lock(session, org)
             yield session
 
     async def standing(self, org: str, user: str) -> Standing:
@@ -104,6 +104,11 @@ class PeopleTable:
             memberships=tuple(Membership(team or None, Role(role)) for team, role in pairs),
             created_at=row["created_at"],
         )
+
+
+async def lock(session: Session, org: str) -> None:
+    """As `PeopleTable.changing`, in a transaction of the caller's."""
+    await session.execute(_SQL["lock_org"], org)
 
 
 async def insert(session: Session, org: str, user: str, kind: Kind) -> bool:

@@ -1,17 +1,21 @@
 """Whom a key stands for when the API is called with it.
 
 Roles are remembered and forgotten together with keys (`gateway.identity.keyring`): a role that is taken away is gone on
-every gateway within a second. With Postgres down, callers whose roles are not remembered get `StoreUnavailable`.
+every gateway within a second; within a minute if that could not be announced. With Postgres down, callers whose roles
+are not remembered get `StoreUnavailable`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import time
+from collections.abc import Callable
 from typing import Protocol
 
+from gateway.errors import StoreUnavailable
 from gateway.identity.declared import Declarations
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import KeyRecord
+from gateway.identity.remembered import Remembered
 from gateway.identity.roles import Principal, Role
 from gateway.identity.standing import Standing
 
@@ -29,11 +33,18 @@ class Standings(Protocol):
 class KeyPrincipals:
     """A key stands for its user, or for itself if it belongs to nobody."""
 
-    def __init__(self, keyring: Keyring, standings: Standings, declarations: Declarations) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        standings: Standings,
+        declarations: Declarations,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._keyring = keyring
         self._standings = standings
         self._declarations = declarations
-        self._remembered: OrderedDict[tuple[str, str], Standing] = OrderedDict()
+        self._remembered = Remembered[tuple[str, str], Standing](REMEMBERED_MAX, monotonic_s)
         self._epoch = 0
         keyring.on_forget(self._forget)
 
@@ -62,15 +73,17 @@ class KeyPrincipals:
             return declared.standing
         found = self._remembered.get(who)
         if found is not None:
-            self._remembered.move_to_end(who)
             return found
         epoch = self._epoch
-        found = await self._standings.standing(*who)
+        try:
+            found = await self._standings.standing(*who)
+        except StoreUnavailable:
+            found = self._remembered.last(who)
+            if found is None:
+                raise
         if epoch == self._epoch:
             # What was read before memory was last cleared may be what it was cleared for.
-            self._remembered[who] = found
-            if len(self._remembered) > REMEMBERED_MAX:
-                self._remembered.popitem(last=False)
+            self._remembered.keep(who, found)
         return found
 
     def _forget(self) -> None:

@@ -8,8 +8,9 @@ When Redis is down every method raises `StoreUnavailable`, and callers ask Postg
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from gateway.identity.keys import KeyRecord
 from gateway.stores.redis import RedisCalls
@@ -19,6 +20,8 @@ RECORD_TTL_S = 300
 """Bounds what a record can be out of date by if a revocation never reached Redis."""
 REVOKED_TTL_S = 24 * 3600
 """Outlives every read of Postgres that began before the revocation and could put the old record back."""
+_AT_ONCE = 1_000
+"""Records in one write to Redis: a few hundred kilobytes."""
 
 
 class SharedKeys:
@@ -40,13 +43,27 @@ class SharedKeys:
         taken = await self._redis.command("SET", _key(digest), record.to_json(), "NX", "EX", RECORD_TTL_S)
         return record if taken is not None else await self.find(digest) or record
 
-    async def replace(self, records: Mapping[str, KeyRecord]) -> None:
-        """What is shared of these keys (by digest) was changed: put the new records in place of it and have all
-        gateways forget what they remember.
+    async def revoke(self, records: Mapping[str, KeyRecord]) -> None:
+        """Share that these records (by digest) are revoked, over whatever was shared of them, and have all gateways
+        forget what they remember: those that come first at once, however many follow.
         """
-        for digest, record in records.items():
-            ttl_s = REVOKED_TTL_S if record.revoked else RECORD_TTL_S
-            await self._redis.command("SET", _key(digest), record.to_json(), "EX", ttl_s)
+        digests = list(records)
+        for start in range(0, len(digests), _AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._redis.command("SET", _key(digest), records[digest].to_json(), "EX", REVOKED_TTL_S)
+                    for digest in digests[start : start + _AT_ONCE]
+                )
+            )
+            await self.renew_generation()
+
+    async def forget(self, digests: Collection[str]) -> None:
+        """What is shared of these may be true no more: have all gateways ask Postgres.
+
+        Nothing is put in place of it: what was read before may be older than what somebody else has shared since.
+        """
+        if digests:
+            await self._redis.command("DEL", *map(_key, digests))
         await self.renew_generation()
 
     async def renew_generation(self) -> None:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, NotFound, RevokedKey
 from gateway.identity.erasure import FORGOTTEN_AFTER, Erasure
+from gateway.identity.issuing import NewKey
 from gateway.identity.people import NewPerson
 from gateway.identity.profile import Profile
 from gateway.identity.roles import Role
@@ -42,11 +43,12 @@ ERASED = {
     *("api_answers.caller", "api_keys.created_by", "api_keys.user_id", "conversations.user_id"),
     *("managed_limits.changed_by", "memberships.granted_by", "memberships.user_id", "people.user_id"),
     *("top_ups.changed_by", "top_ups.requested_by", "top_ups.requested_by_user"),
-    *("usage_days.user_id", "usage_events.user_id", "usage_rollups.user_id", "erasures.user_id"),
+    *("usage_days.user_id", "usage_events.user_id", "usage_rollups.user_id"),
+    *("erasures.requested_by", "erasures.user_id"),
 }
 STAYS = {
     # Append-only, and kept by law.
-    *("audit_log.actor", "credit_grants.granted_by", "ledger_transactions.actor", "erasures.requested_by"),
+    *("audit_log.actor", "credit_grants.granted_by", "ledger_transactions.actor"),
     # What clients said of others.
     *("usage_events.end_user", "usage_events.end_user_trusted"),
 }
@@ -259,3 +261,57 @@ async def test_what_is_written_just_before_the_days_move_moves_with_them(place: 
     await erasing
     assert await left(place) == 0
     assert (await PostgresLedger(place.postgres).books([], [])).cut_differences == ()
+
+
+async def test_a_key_that_is_rotated_meanwhile_and_the_erasure_do_not_wait_for_each_other(
+    place: Office,
+) -> None:
+    issuer, erasures = place.registry.issuer, place.registry.erasures
+    await place.person("ada")
+    keys = [
+        (await issuer.create(NewKey("acme", name, user_id="ada"), actor="x")).listed.record.key_id
+        for name in ("first", "second")
+    ]
+    async with place.postgres.transaction() as session:
+        await session.execute("SELECT pg_advisory_xact_lock(hashtext('tollgate.audit'))")
+        erasing = asyncio.create_task(erasures.request("acme", "ada", by=ROOT, now=NOW))
+        await blocked(place.postgres, 1)  # it has keys, and writes the log
+        rotating = asyncio.create_task(issuer.rotate(keys[1], old_until=None, actor="x"))
+        await blocked(place.postgres, 2)
+    await erasing
+    with pytest.raises(Conflict, match="is revoked"):
+        await rotating
+
+
+async def test_a_key_that_is_asked_for_while_its_user_is_erased_is_not_made(place: Office) -> None:
+    issuer, erasures = place.registry.issuer, place.registry.erasures
+    await place.person("ada")
+    async with place.registry.people_table.changing("acme"):
+        erasing = asyncio.create_task(erasures.request("acme", "ada", by=ROOT, now=NOW))
+        await blocked(place.postgres, 1)
+        making = asyncio.create_task(issuer.create(NewKey("acme", "late", user_id="ada"), actor="x"))
+        await blocked(place.postgres, 2)
+    await erasing
+    with pytest.raises(Conflict, match="is being erased"):
+        await making
+
+
+async def test_a_key_that_a_gateway_of_before_made_meanwhile_stops_and_nothing_shared_names_its_user(
+    place: Office,
+) -> None:
+    issuer, erasures = place.registry.issuer, place.registry.erasures
+    await place.person("ada")
+    first, late = [await issuer.create(NewKey("acme", name, user_id="ada"), actor="x") for name in "12"]
+    ring, _ = place.gateway()
+    for issued in (first, late):
+        await ring.lookup(issued.key)
+    erasure = await erasures.request("acme", "ada", by=ROOT, now=NOW)
+    await place.postgres.execute(
+        "UPDATE api_keys SET revoked_at = NULL WHERE digest = $1", late.listed.digest
+    )
+    await erasures.proceed(erasure, NOW)
+    await ring.refresh()
+    for issued in (first, late):
+        with pytest.raises(RevokedKey):
+            await ring.lookup(issued.key)
+        assert b'"ada"' not in await place.redis.command("GET", f"tg:key:{issued.listed.digest}")

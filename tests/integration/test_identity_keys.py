@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -14,12 +15,12 @@ from gateway.errors import BadRequest, Conflict, ExpiredKey, NotFound, RevokedKe
 from gateway.identity.issuing import KeyIssuer, NewKey
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import KeyRecord, digest_of
-from gateway.identity.postgres_keys import KeyTable
+from gateway.identity.postgres_keys import FORMER_MAX, KeyTable
 from gateway.identity.redis_keys import SharedKeys
 from gateway.identity.roles import Reach
 from gateway.ledger.migrate import migrate
 from gateway.stores.postgres import Postgres
-from gateway.stores.redis import RedisStore
+from gateway.stores.redis import Argument, RedisStore, Reply
 
 
 @dataclass
@@ -129,6 +130,55 @@ async def test_revoking_again_finishes_what_a_store_that_was_down_left(place: Pl
     assert place.holds.keys == [("acme", key_id)]
 
 
+class Heard(RedisStore):
+    """A way to Redis that remembers which keys were asked for, in order."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.keys = list[Argument]()
+
+    def command(self, *arguments: Argument) -> Reply:
+        self.keys.append(arguments[1])
+        return super().command(*arguments)
+
+
+class Halting(RedisStore):
+    """A way to Redis on which whatever changes something waits until it is ``freed``."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.halted, self.freed = asyncio.Event(), asyncio.Event()
+
+    def command(self, *arguments: Argument) -> Reply:
+        sent = super().command(*arguments)
+        return self._late(sent) if arguments[0] in ("SET", "DEL") else sent
+
+    async def _late(self, sent: Reply) -> Any:
+        self.halted.set()
+        await self.freed.wait()
+        return await sent
+
+
+async def test_a_key_that_is_revoked_while_it_is_rotated_stays_revoked(place: Place) -> None:
+    first = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = first.listed.record.key_id
+    slow = Halting(place.redis.url)
+    elsewhere = KeyIssuer(KeyTable(place.postgres), SharedKeys(slow), place.holds)
+    until = datetime.now(UTC) + timedelta(hours=1)
+    rotating = asyncio.create_task(elsewhere.rotate(key_id, old_until=until, actor="cli:root"))
+    await slow.halted.wait()
+    await place.issuer.revoke(key_id, actor="cli:root")
+    slow.freed.set()
+    second = await rotating
+    await slow.close()
+    shared = SharedKeys(place.redis)
+    for secret in (first.key, second.key):
+        with pytest.raises(RevokedKey):
+            await place.keyring().lookup(secret)
+        # Whoever read Postgres before the revocation finds that out when they share what they read.
+        assert (await shared.offer(digest_of(secret), first.listed.record)).revoked
+
+
 async def test_each_change_is_in_the_audit_log_once(place: Place) -> None:
     issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
     key_id = issued.listed.record.key_id
@@ -221,6 +271,42 @@ async def test_revoking_a_key_stops_the_secrets_of_before_its_rotation_too(place
             await place.keyring().lookup(secret)
     with pytest.raises(Conflict, match="is revoked"):
         await place.issuer.rotate(key_id, old_until=None, actor="cli:root")
+
+
+async def test_few_former_secrets_work_and_none_is_kept_after_the_rotation_that_follows_its_end(
+    place: Place,
+) -> None:
+    now = datetime.now(UTC)
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = issued.listed.record.key_id
+
+    async def rotate(now: datetime, overlap: timedelta | None) -> int:
+        until = None if overlap is None else now + overlap
+        return len((await place.issuer.rotate(key_id, old_until=until, actor="x", now=now)).listed.former)
+
+    hour = timedelta(hours=1)
+    assert [await rotate(now, hour) for _ in range(FORMER_MAX)] == [1, 2, 3, 4, 5]
+    with pytest.raises(Conflict, match="rotate without old_valid_until"):
+        await rotate(now, hour)
+    assert await rotate(now + hour, hour) == 1
+    assert [await rotate(now + hour, None) for _ in range(2)] == [2, 1]
+
+
+async def test_a_key_with_many_former_secrets_stops_with_the_first_of_them(place: Place) -> None:
+    """Before they were bounded, a key could have any number."""
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    key_id = issued.listed.record.key_id
+    await place.postgres.execute(
+        "INSERT INTO api_key_former_secrets SELECT encode(sha256(n::text::bytea), 'hex'), $1, 'tg_xxxxxx', now() "
+        "FROM generate_series(1, 3000) n",
+        key_id,
+    )
+    heard = Heard(place.redis.url)
+    await KeyIssuer(KeyTable(place.postgres), SharedKeys(heard), place.holds).revoke(key_id, actor="cli:root")
+    await heard.close()
+    told = heard.keys.index(f"tg:key:{issued.listed.digest}")
+    assert heard.keys.index("tg:keys:generation", told) < len(heard.keys) / 2
+    assert len(set(heard.keys)) == 3002
 
 
 @pytest.mark.parametrize("distance", [timedelta(seconds=-1), timedelta(days=91)])

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import BadRequest, Conflict, NotAllowed, NotFound, RevokedKey
+from gateway.errors import BadRequest, Conflict, NotAllowed, NotFound, RevokedKey, StoreUnavailable
 from gateway.identity.issuing import NewKey
 from gateway.identity.keyring import Keyring
+from gateway.identity.keys import digest_of
 from gateway.identity.orgs import OrgProfile
 from gateway.identity.people import NewPerson, Wanted
 from gateway.identity.postgres_people import Membership
 from gateway.identity.principals import KeyPrincipals
 from gateway.identity.profile import Profile
+from gateway.identity.redis_keys import RECORD_TTL_S
+from gateway.identity.remembered import AGE_S_MAX
 from gateway.identity.roles import Principal, Reach, Role
 from gateway.identity.teams import TeamProfile
 from gateway.identity.vault import EncryptionNotConfigured, Unsealable, Vault
@@ -24,6 +27,7 @@ from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import merge
 from gateway.settings.encryption import EncryptionSettings
 from tests.support.people import FILE, ROOT, Office, office
+from tests.support.servers import TestRedis
 from tests.support.usage_events import ADMISSION, entry
 
 ADA = Profile("Ada Lovelace", "Ada@Example.com", "+33 6 12 34 56 78")
@@ -310,6 +314,67 @@ async def test_a_role_taken_away_is_gone_on_two_gateways_within_a_second(place: 
             await _until_member(principals, key)
     for keyring, _ in gateways:
         await keyring.stop()
+
+
+async def test_a_role_that_was_taken_away_while_redis_was_down_is_gone_when_it_is_taken_away_again(
+    private_redis: TestRedis, postgres_dsn: str
+) -> None:
+    async with office(private_redis.url, postgres_dsn) as place:
+        await place.person("ada", (None, Role.OWNER))
+        await place.person("zoe", (None, Role.OWNER))
+        new = NewKey("acme", "x", user_id="ada", access="role")
+        key = (await place.registry.issuer.create(new, actor="x")).key
+        keyring, principals = place.gateway()
+        await keyring.refresh()
+        assert (await principals.principal_of(key)).roles == {Role.OWNER}
+        await asyncio.to_thread(private_redis.stop)
+        with pytest.raises(StoreUnavailable):
+            await place.people.withdraw("acme", "ada", OWNER, by=ROOT)
+        await asyncio.to_thread(private_redis.start)
+        # This gateway did not notice: it did not ask meanwhile.
+        await keyring.refresh()
+        assert (await principals.principal_of(key)).roles == {Role.OWNER}
+        with pytest.raises(NotFound, match="does not have this role"):
+            await place.people.withdraw("acme", "ada", OWNER, by=ROOT)
+        await keyring.refresh()
+        assert (await principals.principal_of(key)).roles == {Role.MEMBER}
+
+
+async def test_what_a_gateway_changed_before_it_died_is_seen_by_others_within_a_minute(place: Office) -> None:
+    await place.person("ada", (None, Role.OWNER))
+    new = NewKey("acme", "x", user_id="ada", access="role")
+    key = (await place.registry.issuer.create(new, actor="x")).key
+    clock = [0.0]
+    _, principals = place.gateway(lambda: clock[0])
+    assert (await principals.principal_of(key)).roles == {Role.OWNER}
+    await place.postgres.execute("DELETE FROM memberships")
+    clock[0] += AGE_S_MAX - 1
+    assert (await principals.principal_of(key)).roles == {Role.OWNER}
+    clock[0] += 1
+    assert (await principals.principal_of(key)).roles == {Role.MEMBER}
+    # Suspended by another one that died: the shared record goes within five minutes.
+    await place.postgres.execute("UPDATE people SET state = 'suspended'")
+    ttl = await place.redis.command("TTL", f"tg:key:{digest_of(key)}")
+    assert 0 < ttl <= RECORD_TTL_S == 300
+    await place.redis.command("DEL", f"tg:key:{digest_of(key)}")
+    clock[0] += AGE_S_MAX
+    with pytest.raises(RevokedKey):
+        await principals.principal_of(key)
+
+
+async def test_roles_that_are_known_stay_good_while_postgres_does_not_answer(place: Office) -> None:
+    await place.person("ada", (None, Role.OWNER))
+    new = NewKey("acme", "x", user_id="ada", access="role")
+    key = (await place.registry.issuer.create(new, actor="x")).key
+    clock = [0.0]
+    _, principals = place.gateway(lambda: clock[0])
+    await principals.principal_of(key)
+    await place.postgres.stop()
+    clock[0] += AGE_S_MAX
+    assert (await principals.principal_of(key)).roles == {Role.OWNER}
+    _, others = place.gateway()
+    with pytest.raises(StoreUnavailable):
+        await others.principal_of(key)
 
 
 async def test_a_key_for_calls_has_no_role_whatever_its_user_has(place: Office) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,7 @@ class Office:
     holds: RedisHolds
     file: LimitsFile = field(default_factory=lambda: LimitsFile.model_validate(FILE))
     limited: set[tuple[str, str]] = field(default_factory=set)
+    partitions: int = 1
 
     def __post_init__(self) -> None:
         self.registry = self.made_with(vault())
@@ -70,7 +72,7 @@ class Office:
             self.redis,
             self.holds,
             used,
-            partitions=1,
+            partitions=self.partitions,
             limits=lambda: self.file,
             file=Path("limits.yaml"),
             limited=lambda org, key: (org, key) in self.limited,
@@ -79,11 +81,15 @@ class Office:
     def declare(self, document: Mapping[str, Any]) -> None:
         self.file = LimitsFile.model_validate(document)
 
-    def gateway(self) -> tuple[Keyring, KeyPrincipals]:
+    def gateway(self, monotonic_s: Callable[[], float] = time.monotonic) -> tuple[Keyring, KeyPrincipals]:
         """What authenticates on one gateway."""
-        keyring = Keyring(SharedKeys(self.redis), self.registry.key_table)
+        registry = self.registry
+        keyring = Keyring(SharedKeys(self.redis), registry.key_table, monotonic_s=monotonic_s)
         keyring.declare(file_keys(self.file))
-        return keyring, KeyPrincipals(keyring, self.registry.people_table, self.registry.declarations)
+        principals = KeyPrincipals(
+            keyring, registry.people_table, registry.declarations, monotonic_s=monotonic_s
+        )
+        return keyring, principals
 
     async def person(self, user: str, *memberships: tuple[str | None, Role], org: str = "acme") -> Person:
         held = tuple(Membership(team, role) for team, role in memberships)
@@ -96,13 +102,13 @@ class Office:
 
 
 @asynccontextmanager
-async def office(redis_url: str, postgres_dsn: str) -> AsyncIterator[Office]:
+async def office(redis_url: str, postgres_dsn: str, *, partitions: int = 1) -> AsyncIterator[Office]:
     await migrate(postgres_dsn)
     redis, postgres = RedisStore(redis_url), Postgres(postgres_dsn, connections_max=8)
     await postgres.start()
-    holds = RedisHolds(redis, Directory({}), PostgresLedger(postgres))
+    holds = RedisHolds(redis, Directory({}), PostgresLedger(postgres), partitions=partitions)
     await holds.start()
-    yield Office(redis, postgres, holds)
+    yield Office(redis, postgres, holds, partitions=partitions)
     await holds.close()
     await postgres.stop()
     await redis.close()

@@ -12,6 +12,7 @@ from gateway.errors import ExpiredKey, RevokedKey, StoreUnavailable, UnknownKey
 from gateway.identity import keyring as keyring_module
 from gateway.identity.keyring import BLIND_S_MAX, UNKNOWN_S, Keyring
 from gateway.identity.keys import KeyRecord, digest_of, generate_key
+from gateway.identity.remembered import AGE_S_MAX
 
 KEY = generate_key()
 RECORD = KeyRecord("key-1", "acme", "research", "ada", "api")
@@ -159,6 +160,51 @@ async def test_without_redis_memory_and_then_postgres_answer(place: Place) -> No
     place.postgres.records[digest_of(KEY)] = replace(RECORD, revoked=True)
     place.monotonic_s += BLIND_S_MAX
     await ring.refresh()
+    with pytest.raises(RevokedKey):
+        await ring.lookup(KEY)
+
+
+async def test_what_was_announced_while_redis_could_not_be_asked_is_seen_when_it_is_back(
+    place: Place,
+) -> None:
+    ring = place.keyring()
+    await ring.refresh()
+    await ring.lookup(KEY)
+    place.redis.down = True
+    await ring.refresh()
+    place.redis.down = False
+    place.redis.records[digest_of(KEY)] = replace(RECORD, revoked=True)
+    await ring.refresh()
+    with pytest.raises(RevokedKey):
+        await ring.lookup(KEY)
+
+
+async def test_a_change_that_nobody_announced_is_seen_within_a_minute(place: Place) -> None:
+    ring = place.keyring()
+    await ring.lookup(KEY)
+    place.redis.records[digest_of(KEY)] = replace(RECORD, revoked=True)
+    place.monotonic_s += AGE_S_MAX - 1
+    assert await ring.lookup(KEY)
+    place.monotonic_s += 1
+    with pytest.raises(RevokedKey):
+        await ring.lookup(KEY)
+
+
+async def test_without_postgres_a_key_that_was_known_works_on_and_is_asked_for_once_a_minute(
+    place: Place,
+) -> None:
+    ring = place.keyring()
+    await ring.lookup(KEY)
+    place.redis.records.clear()
+    place.postgres.down = True
+    for minutes in (1, 2):
+        place.monotonic_s += AGE_S_MAX
+        for _ in range(3):
+            assert await ring.lookup(KEY) == RECORD
+        assert place.postgres.asked == 1 + minutes
+    place.postgres.down = False
+    place.postgres.records[digest_of(KEY)] = replace(RECORD, revoked=True)
+    place.monotonic_s += AGE_S_MAX
     with pytest.raises(RevokedKey):
         await ring.lookup(KEY)
 
