@@ -145,7 +145,7 @@ class BackOffice:
         )
         news = TopUpMessages(self.alerts.book)
         self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now, news)
-        forgetting = [answers.forget, self.alerts.deliveries.forget]
+        forgetting = [answers.forget, self.alerts.deliveries.forget, self.alerts.webhooks.forget]
         upkeep = upkeep_trades(self.registry.erasures, self.registry.retention, now, forgetting)
         self.jobs = JobRunner(postgres, [*self.alerts.trades(), *upkeep], now)
         self._limit_book = LimitBook(
