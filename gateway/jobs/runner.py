@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.errors import TollgateError
-from gateway.jobs.job import LeasedJob, Trade
+from gateway.jobs.job import LeasedJob, NotYet, Trade
 from gateway.jobs.postgres_jobs import JobTable
 from gateway.stores.postgres import Postgres
 
@@ -108,6 +108,9 @@ class JobRunner:
                 await self._trades[leased.job.kind].work(leased.job, session)
                 if not await self.table.finish(session, leased, self._now()):
                     raise LeaseLost
+        except NotYet as early:
+            await self.table.postpone(leased, early.run_at)
+            return False
         except Exception as error:  # one job that fails must not keep the others from being done
             ours = not isinstance(error, TollgateError | LeaseLost)
             reason = {"kind": leased.job.kind, "reason": type(error).__name__}

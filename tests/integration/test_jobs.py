@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.jobs.job import Job, Trade
+from gateway.jobs.job import Job, NotYet, Trade
 from gateway.jobs.runner import JobRunner, Pace
 from gateway.ledger.migrate import migrate
 from gateway.stores.postgres import Postgres, Session
@@ -76,6 +76,43 @@ async def test_a_job_is_not_done_before_its_time_and_not_again_after(postgres: P
     await runner.table.plan([job])
     clock.time += timedelta(days=1)
     assert await runner.turn() == 0
+
+
+async def test_a_job_is_done_at_the_time_that_was_named_last(postgres: Postgres) -> None:
+    diary, clock = Diary(), Clock()
+    diary.failures = 1
+    runner = JobRunner(postgres, [Trade("note", diary.work)], clock)
+    await runner.table.plan([Job("note", "acme", "p", START)])
+    assert await runner.turn() == 0  # it fails, and waits to be tried again
+    await runner.table.plan([Job("note", "acme", "p", START + timedelta(hours=2))])
+    clock.time += timedelta(hours=1)
+    assert await runner.turn() == 0
+    clock.time += timedelta(hours=1)
+    assert await runner.turn() == 1
+
+
+async def test_work_that_comes_too_early_is_as_if_it_had_not_begun(postgres: Postgres) -> None:
+    diary, clock = Diary(), Clock()
+    later = START + timedelta(hours=1)
+
+    async def work(job: Job, session: Session) -> None:
+        await diary.work(job, session)
+        if clock() < later:
+            raise NotYet(later)
+
+    runner = JobRunner(postgres, [Trade("note", work)], clock, Pace(attempts_max=1))
+    await runner.table.plan([Job("note", "acme", "p", START)])
+    assert await runner.turn() == 0
+    assert (
+        await postgres.fetch_value("SELECT count(*) FROM jobs WHERE lease_until IS NULL AND attempts = 0")
+        == 1
+    )
+    clock.time += timedelta(minutes=59)
+    assert await runner.turn() == 0
+    assert diary.tried == 1
+    clock.time = later
+    assert await runner.turn() == 1
+    assert await written(postgres) == ["p"]
 
 
 async def test_what_a_failed_job_wrote_is_not_written_and_it_is_tried_again_later_and_later(
