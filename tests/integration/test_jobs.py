@@ -203,6 +203,46 @@ async def test_a_job_that_was_begun_very_often_and_fails_is_given_up(postgres: P
     assert await postgres.fetch_value("SELECT done_at FROM jobs") is not None
 
 
+async def test_a_reason_that_no_text_can_hold_keeps_no_job_from_being_done_or_given_up(
+    postgres: Postgres,
+) -> None:
+    diary, clock, said = Diary(), Clock(), iter(["a \x00 in it", "half of a pair: \ud83d"])
+
+    async def confused(job: Job, session: Session) -> None:
+        raise ValueError(next(said))
+
+    runner = JobRunner(
+        postgres, [Trade("bad", confused), Trade("note", diary.work)], clock, Pace(attempts_max=2)
+    )
+    await runner.table.plan([Job("bad", "", "p", START - timedelta(hours=1))])
+    await runner.table.plan([Job("note", "", f"{number}", START) for number in range(3)])
+    assert await runner.turn() == 3
+    clock.time += timedelta(minutes=1)
+    assert await runner.turn() == 0
+    failure = await postgres.fetch_value(
+        "SELECT failure FROM jobs WHERE kind = 'bad' AND done_at IS NOT NULL"
+    )
+    assert failure == r"ValueError: half of a pair: \ud83d"
+
+
+async def test_the_loop_goes_on_after_a_failure_that_nobody_foresaw(postgres: Postgres) -> None:
+    done, clock, faults = asyncio.Event(), Clock(), iter([OverflowError("the clock is wrong")])
+
+    def now() -> datetime:
+        for fault in faults:
+            raise fault
+        return clock()
+
+    async def work(job: Job, session: Session) -> None:
+        done.set()
+
+    runner = JobRunner(postgres, [Trade("note", work)], now, ONCE)
+    await runner.table.plan([Job("note", "acme", "p", START)])
+    await runner.start()
+    await asyncio.wait_for(done.wait(), 10)
+    await runner.stop()
+
+
 async def test_a_schedule_that_fails_keeps_no_other_trade_from_its_work(postgres: Postgres) -> None:
     done = asyncio.Event()
 
