@@ -1,8 +1,8 @@
 """Brings messages to their targets. Every gateway runs one courier for each channel.
 
 A channel, or a target of it, that is slow or dead delays nothing else: channels have loops of their own, each delivery
-is a task, and no target has more than a few under way. Whoever dies with a message in its hands leaves a lease, which
-ends; the message is then sent again under the same id.
+is a task, no target and no organisation has more than a few under way, and whoever has fewest comes first. Whoever dies
+with a message in its hands leaves a lease, which ends; the message is then sent again under the same id.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 from gateway.alerts.delivery import Attempt, Channel, Delivery, Outcome
 from gateway.alerts.postgres_deliveries import DeliveryTable
+from gateway.alerts.postgres_webhooks import ENDPOINTS_MAX
 from gateway.alerts.retrying import wait_after
 from gateway.errors import StoreUnavailable, TollgateError
 
@@ -30,8 +31,10 @@ class Pace:
     lease: timedelta = timedelta(minutes=2)
     """Several times what an attempt may take (15 s)."""
     per_target: int = 4
-    at_once: int = 32
-    """Messages of one channel under way in this process."""
+    per_org: int = 2 * ENDPOINTS_MAX
+    """So that each endpoint can have one under way, whatever the others have."""
+    at_once: int = 64
+    """Messages of one channel under way in this process: more than one organisation may have."""
 
 
 async def _nothing(delivery: Delivery) -> None:
@@ -91,8 +94,14 @@ class Courier:
         room = self._pace.at_once - len(self._under_way)
         if room <= 0:
             return []
+        pace = self._pace
         leased = await self._table.lease(
-            self._channel.name, self._now(), self._pace.lease, per_target=self._pace.per_target, limit=room
+            self._channel.name,
+            self._now(),
+            pace.lease,
+            per_target=pace.per_target,
+            per_org=pace.per_org,
+            limit=room,
         )
         tasks = [asyncio.create_task(self._attempt(delivery)) for delivery in leased]
         for task in tasks:
