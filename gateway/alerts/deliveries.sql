@@ -4,9 +4,10 @@
 -- The conditions on the row itself are checked again when it is locked, so nobody else can have taken or ended it; what
 -- stands before it has ended for good.
 WITH heads AS (
-    SELECT DISTINCT ON (channel, target, subject) delivery_id, org_id, target, sequence, due_at, lease_until
+    -- User ids are those of their organisation, so a target and its subjects are, too.
+    SELECT DISTINCT ON (channel, target, subject, org_id) delivery_id, org_id, target, sequence, due_at, lease_until
     FROM deliveries WHERE state = 'pending' AND channel = $1
-    ORDER BY channel, target, subject, sequence
+    ORDER BY channel, target, subject, org_id, sequence
 ),
 placed AS (
     SELECT delivery_id, org_id, sequence, coalesce(lease_until > $2, false) AS under_way,

@@ -89,3 +89,12 @@ async def test_no_endpoint_waits_for_others_of_its_organisation(postgres: Postgr
         under_way = under_way[5:] + await lease(postgres, at)
     await queue(postgres, "acme", ["endpoint:alive"])
     assert "endpoint:alive" in {one.target for one in await lease(postgres, at)}
+
+
+async def test_people_of_two_organisations_who_have_the_same_id_do_not_wait_for_each_other(
+    postgres: Postgres,
+) -> None:
+    await queue(postgres, "evil", ["user:ada"], channel="email")
+    await unanswered(postgres, await lease(postgres, channel="email"), NOW)
+    await queue(postgres, "acme", ["user:ada"], channel="email")
+    assert [one.org_id for one in await lease(postgres, channel="email")] == ["acme"]
