@@ -29,7 +29,9 @@ class Pace:
     poll_s: float = 1.0
     """How soon a message leaves at the latest, while all is well."""
     lease: timedelta = timedelta(minutes=2)
-    """Several times what an attempt may take (15 s)."""
+    """While it lasts nobody else sends the message."""
+    attempt_s: float = 90.0
+    """Less than the lease: a mail server may take its time for each of a dozen commands."""
     per_target: int = 4
     per_org: int = 2 * ENDPOINTS_MAX
     """So that each endpoint can have one under way, whatever the others have."""
@@ -112,7 +114,10 @@ class Courier:
     async def _attempt(self, delivery: Delivery) -> None:
         started, clock = self._now(), time.perf_counter()
         try:
-            attempt = await self._channel.send(delivery)
+            async with asyncio.timeout(self._pace.attempt_s):
+                attempt = await self._channel.send(delivery)
+        except TimeoutError:
+            attempt = Attempt(Outcome.FAILED, reason="it took too long")
         except Exception as error:  # a message that cannot even be tried must end like any other
             log.error("a delivery failed here", extra={"reason": type(error).__name__})
             attempt = Attempt(Outcome.FAILED, reason=f"not sent: {type(error).__name__}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.alerts.courier import Pace
+from gateway.alerts.courier import Courier, Pace
 from gateway.alerts.delivery import Attempt, Delivery, Outcome
 from gateway.alerts.postgres_deliveries import DeliveryTable
 from gateway.alerts.postgres_webhooks import ENDPOINTS_MAX
@@ -98,3 +99,25 @@ async def test_people_of_two_organisations_who_have_the_same_id_do_not_wait_for_
     await unanswered(postgres, await lease(postgres, channel="email"), NOW)
     await queue(postgres, "acme", ["user:ada"], channel="email")
     assert [one.org_id for one in await lease(postgres, channel="email")] == ["acme"]
+
+
+async def test_an_attempt_ends_before_its_lease_so_that_nobody_sends_beside_it(postgres: Postgres) -> None:
+    class Slow:
+        name = "webhook"
+        ended = False
+
+        async def send(self, delivery: Delivery) -> Attempt:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended = True
+            raise AssertionError
+
+    await queue(postgres, "acme", ["endpoint:slow"])
+    channel, pace = Slow(), Pace(attempt_s=0.01)
+    assert PACE.attempt_s < PACE.lease.total_seconds()
+    async with asyncio.timeout(20):
+        assert await Courier(DeliveryTable(postgres), channel, lambda: NOW, pace=pace).turn() == 1
+    assert channel.ended
+    assert await postgres.fetch_value("SELECT reason FROM delivery_attempts") == "it took too long"
+    assert await lease(postgres) == []
