@@ -69,6 +69,7 @@ from gateway.reports.question import Dimension
 from gateway.settings.config import Settings
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
+from gateway.stores.redis_witness import AuditWitness
 
 
 def now() -> datetime:
@@ -145,9 +146,10 @@ class BackOffice:
         )
         news = TopUpMessages(self.alerts.book)
         self.credits = Credits.build(postgres, holds.balances, ManualPayments(), now, news)
-        forgetting = [answers.forget, self.alerts.deliveries.forget]
+        forgetting = [answers.forget, self.alerts.deliveries.forget, self.alerts.webhooks.forget]
         upkeep = upkeep_trades(self.registry.erasures, self.registry.retention, now, forgetting)
         self.jobs = JobRunner(postgres, [*self.alerts.trades(), *upkeep], now)
+        self._witness = AuditWitness(postgres, redis)
         self._limit_book = LimitBook(
             config,
             holds,
@@ -169,9 +171,11 @@ class BackOffice:
         await self.credits.bookkeeper.start()
         await self.alerts.start()
         await self.jobs.start()
+        await self._witness.start()
 
     async def stop(self) -> None:
         """Idempotent; waits."""
+        await self._witness.stop()
         await self.jobs.stop()
         await self.alerts.stop()
         await self.live.stop()

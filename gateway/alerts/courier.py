@@ -1,8 +1,8 @@
 """Brings messages to their targets. Every gateway runs one courier for each channel.
 
 A channel, or a target of it, that is slow or dead delays nothing else: channels have loops of their own, each delivery
-is a task, and no target has more than a few under way. Whoever dies with a message in its hands leaves a lease, which
-ends; the message is then sent again under the same id.
+is a task, no target and no organisation has more than a few under way, and whoever has fewest comes first. Whoever dies
+with a message in its hands leaves a lease, which ends; the message is then sent again under the same id.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 from gateway.alerts.delivery import Attempt, Channel, Delivery, Outcome
 from gateway.alerts.postgres_deliveries import DeliveryTable
+from gateway.alerts.postgres_webhooks import ENDPOINTS_MAX
 from gateway.alerts.retrying import wait_after
 from gateway.errors import StoreUnavailable, TollgateError
 
@@ -28,10 +29,14 @@ class Pace:
     poll_s: float = 1.0
     """How soon a message leaves at the latest, while all is well."""
     lease: timedelta = timedelta(minutes=2)
-    """Several times what an attempt may take (15 s)."""
+    """While it lasts nobody else sends the message."""
+    attempt_s: float = 90.0
+    """Less than the lease: a mail server may take its time for each of a dozen commands."""
     per_target: int = 4
-    at_once: int = 32
-    """Messages of one channel under way in this process."""
+    per_org: int = 2 * ENDPOINTS_MAX
+    """So that each endpoint can have one under way, whatever the others have."""
+    at_once: int = 64
+    """Messages of one channel under way in this process: more than one organisation may have."""
 
 
 async def _nothing(delivery: Delivery) -> None:
@@ -91,8 +96,14 @@ class Courier:
         room = self._pace.at_once - len(self._under_way)
         if room <= 0:
             return []
+        pace = self._pace
         leased = await self._table.lease(
-            self._channel.name, self._now(), self._pace.lease, per_target=self._pace.per_target, limit=room
+            self._channel.name,
+            self._now(),
+            pace.lease,
+            per_target=pace.per_target,
+            per_org=pace.per_org,
+            limit=room,
         )
         tasks = [asyncio.create_task(self._attempt(delivery)) for delivery in leased]
         for task in tasks:
@@ -103,7 +114,10 @@ class Courier:
     async def _attempt(self, delivery: Delivery) -> None:
         started, clock = self._now(), time.perf_counter()
         try:
-            attempt = await self._channel.send(delivery)
+            async with asyncio.timeout(self._pace.attempt_s):
+                attempt = await self._channel.send(delivery)
+        except TimeoutError:
+            attempt = Attempt(Outcome.FAILED, reason="it took too long")
         except Exception as error:  # a message that cannot even be tried must end like any other
             log.error("a delivery failed here", extra={"reason": type(error).__name__})
             attempt = Attempt(Outcome.FAILED, reason=f"not sent: {type(error).__name__}")

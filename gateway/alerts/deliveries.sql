@@ -1,22 +1,29 @@
 -- name: lease
--- The next of each target and subject that is due, a few of each target. The conditions on the row itself are checked
--- again when it is locked, so nobody else can have taken or ended it; what stands before it has ended for good.
+-- The next of each target and subject that is due, a few of each target and of each organisation, counting those under
+-- way. The organisation that has fewest comes first; half of what one may have is for targets that have none under way.
+-- The conditions on the row itself are checked again when it is locked, so nobody else can have taken or ended it; what
+-- stands before it has ended for good.
 WITH heads AS (
-    SELECT DISTINCT ON (channel, target, subject) delivery_id, target, sequence, due_at, lease_until
+    -- User ids are those of their organisation, so a target and its subjects are, too.
+    SELECT DISTINCT ON (channel, target, subject, org_id) delivery_id, org_id, target, sequence, due_at, lease_until
     FROM deliveries WHERE state = 'pending' AND channel = $1
-    ORDER BY channel, target, subject, sequence
+    ORDER BY channel, target, subject, org_id, sequence
 ),
 placed AS (
-    SELECT delivery_id, due_at, lease_until,
-           row_number() OVER (PARTITION BY target ORDER BY lease_until > $2 DESC NULLS LAST, sequence) AS place
+    SELECT delivery_id, org_id, sequence, coalesce(lease_until > $2, false) AS under_way,
+           row_number() OVER (PARTITION BY org_id, target ORDER BY lease_until > $2 DESC NULLS LAST, sequence) AS place
     FROM heads WHERE due_at <= $2 OR lease_until > $2
+),
+queued AS (
+    SELECT delivery_id, place, row_number() OVER (PARTITION BY org_id ORDER BY under_way DESC, place, sequence) AS turn
+    FROM placed WHERE place <= $5
 )
 UPDATE deliveries SET lease_until = $3, lease_token = $4, attempts = attempts + 1
 WHERE delivery_id IN (
-    SELECT d.delivery_id FROM deliveries d JOIN placed USING (delivery_id)
-    WHERE placed.place <= $5 AND d.state = 'pending' AND d.due_at <= $2
-      AND (d.lease_until IS NULL OR d.lease_until <= $2)
-    ORDER BY d.sequence LIMIT $6
+    SELECT d.delivery_id FROM deliveries d JOIN queued USING (delivery_id)
+    WHERE queued.turn <= CASE queued.place WHEN 1 THEN $6 ELSE $6 / 2 END
+      AND d.state = 'pending' AND d.due_at <= $2 AND (d.lease_until IS NULL OR d.lease_until <= $2)
+    ORDER BY queued.turn, d.sequence LIMIT $7
     FOR UPDATE OF d SKIP LOCKED
 )
 RETURNING delivery_id, sequence, org_id, alert_id, message_id, channel, target, subject, created_at, attempts

@@ -25,7 +25,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host name. Raises OSError."""
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Whose last 32 bits are the IPv4 address that is reached: NAT64 (RFC 6052), and IPv4-translated (RFC 2765).
+_TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::ffff:0:0:0/96"))
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 # Reserved, but not by the properties that the ipaddress module knows on every Python.
 _REFUSED = tuple(
@@ -41,7 +42,9 @@ class AddressRefused(OSError):
 
 
 def is_public(address: Address) -> bool:
-    """Whether ``address`` is on the public internet, also by what it carries inside (mapped, 6to4, Teredo, NAT64)."""
+    """Whether ``address`` is on the public internet, also by what it carries inside: mapped, translated, NAT64, 6to4,
+    Teredo.
+    """
     if isinstance(address, ipaddress.IPv6Address):
         inner = _carried(address)
         if inner is not None:
@@ -58,7 +61,7 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
         return address.sixtofour
     if address.teredo is not None:
         return address.teredo[1]
-    if address in _NAT64:
+    if any(address in net for net in _TRANSLATED):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if int(address) >> 32 == 0 and int(address) > 1:  # IPv4-compatible, long deprecated
         return ipaddress.IPv4Address(int(address))

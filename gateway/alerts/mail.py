@@ -12,11 +12,13 @@ import aiosmtplib
 from gateway.alerts.delivery import Attempt, Delivery, Outcome
 from gateway.alerts.wording import message
 from gateway.budgets.windows import Calendar
+from gateway.identity.profile import is_email
 from gateway.settings.alerts import MailSettings
 
 AddressOf = Callable[[str, str, Literal["email", "sms"]], Awaitable[str | None]]
 """(org, target, channel) -> where the target is reached now."""
 NOBODY = Attempt(Outcome.REFUSED, reason="has no such address any more")
+NOT_ONE = Attempt(Outcome.REFUSED, reason="the address is not that of one mailbox")
 
 
 class MailChannel:
@@ -35,6 +37,8 @@ class MailChannel:
         address = await self._address_of(delivery.org_id, delivery.target, "email")
         if address is None:
             return NOBODY
+        if not is_email(address):  # taken before such addresses were refused; a header may make several of it
+            return NOT_ONE
         return await self._hand_over(self._mail(delivery, address))
 
     def _mail(self, delivery: Delivery, address: str) -> EmailMessage:

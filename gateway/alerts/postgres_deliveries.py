@@ -59,11 +59,14 @@ class DeliveryTable:
         self._postgres = postgres
 
     async def lease(
-        self, channel: str, now: datetime, length: timedelta, *, per_target: int, limit: int
+        self, channel: str, now: datetime, length: timedelta, *, per_target: int, per_org: int, limit: int
     ) -> list[Delivery]:
-        """What is due, at most ``per_target`` under way for each target, as this caller's until ``now + length``."""
+        """What is due, as this caller's until ``now + length``: at most so many under way for each target and each
+        organisation, whoever took them."""
         token = secrets.token_hex(8)
-        rows = await self._postgres.fetch(_SQL["lease"], channel, now, now + length, token, per_target, limit)
+        rows = await self._postgres.fetch(
+            _SQL["lease"], channel, now, now + length, token, per_target, per_org, limit
+        )
         alert_ids = sorted({row["alert_id"] for row in rows if row["alert_id"] is not None})
         found = await self._postgres.fetch(_SQL["alerts_of"], alert_ids) if alert_ids else []
         alerts = {row["alert_id"]: Alert(**{**row, "data": orjson.loads(row["data"])}) for row in found}

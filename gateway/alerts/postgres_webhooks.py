@@ -159,6 +159,10 @@ class WebhookTable(WebhookReading):
                 await self._deliveries.cancel(session, endpoint.target, now)
                 await _audit(session, "tollgate", "webhook.disable", endpoint, None, {"reason": reason})
 
+    async def forget(self, now: datetime) -> None:
+        """Remove secrets that sign nothing any more."""
+        await self._postgres.execute(_SQL["forget_secrets"], now)
+
     async def _add_secret(self, session: Session, endpoint_id: str) -> str:
         now, secret = self._now(), new_secret()
         secret_id = new_id("ws", now)

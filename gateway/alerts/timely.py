@@ -15,7 +15,7 @@ from gateway.alerts.postgres_book import AlertBook
 from gateway.alerts.postgres_choices import AlertChoices, choices_of
 from gateway.alerts.postgres_spend import Spend
 from gateway.budgets.windows import Calendar
-from gateway.jobs.job import Job, Trade
+from gateway.jobs.job import Job, NotYet, Trade
 from gateway.jobs.local_times import Period, day_named, days_around, month_named, months_around
 from gateway.stores.postgres import Session
 
@@ -48,7 +48,7 @@ class ByOrg:
             hour = self.hour if choice is None or choice.summary_hour is None else choice.summary_hour
             zone = ZoneInfo(self.calendar(org).time_zone)
             found += [
-                Job(self.kind.value, org, period.name, max(period.run_at, period.end + SETTLING))
+                Job(self.kind.value, org, period.name, max(period.run_at, _settled(period)))
                 for period in self.around(now, zone, hour)
             ]
         return found
@@ -103,7 +103,7 @@ class TimelyNews:
 
     async def summarize(self, job: Job, session: Session) -> None:
         """A day on which nothing was used is not told."""
-        day = day_named(job.period, self._zone(job.org_id), self._hour)
+        day = self._over(day_named(job.period, self._zone(job.org_id), self._hour))
         used = await self._digests.digest(job.org_id, day.start, day.end)
         if not used.requests:
             return
@@ -125,7 +125,7 @@ class TimelyNews:
 
     async def state(self, job: Job, session: Session) -> None:
         """A month in which nothing was used, added or expired is not told."""
-        month = month_named(job.period, self._zone(job.org_id), self._hour)
+        month = self._over(month_named(job.period, self._zone(job.org_id), self._hour))
         used = await self._digests.digest(job.org_id, month.start, month.end)
         lines = await self._statements.lines(job.org_id, month.start, month.end)
         if not used.requests and not any(line.microcredits for line in lines):
@@ -189,8 +189,18 @@ class TimelyNews:
         # Live listeners see summaries and the like in the inbox: nothing here is a matter of seconds.
         await self._book.record(session, [notice])
 
+    def _over(self, period: Period) -> Period:
+        """Raises `NotYet`: the organisation has moved to a zone in which it ends later than when this was planned."""
+        if self._now() < _settled(period):
+            raise NotYet(_settled(period))
+        return period
+
     def _zone(self, org: str) -> ZoneInfo:
         return ZoneInfo(self._calendar(org).time_zone)
+
+
+def _settled(period: Period) -> datetime:
+    return period.end + SETTLING
 
 
 def _models(digest: Digest) -> list[dict[str, object]]:

@@ -35,5 +35,8 @@ UPDATE webhook_secrets SET expires_at = least(expires_at, $2) WHERE endpoint_id 
 SELECT secret_id, secret_sealed, created_at, expires_at FROM webhook_secrets
 WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY created_at DESC, secret_id DESC
 
+-- name: forget_secrets
+DELETE FROM webhook_secrets WHERE expires_at <= $1
+
 -- name: sendable
 SELECT url FROM webhook_endpoints WHERE endpoint_id = $1 AND disabled_reason IS NULL

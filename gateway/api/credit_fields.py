@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
-from gateway.settings.limits import Microcredits, parse_microcredits
+from gateway.settings.limits import MICROCREDITS_MAX, PLAIN_AMOUNT, Microcredits, parse_plain_microcredits
 
 YEAR_LEAST, YEAR_MOST = 2020, 2200
 """Before it nothing was recorded; beyond it Redis's scripts cannot count microseconds exactly."""
 
+_MOST = MICROCREDITS_MAX // 1_000_000
 
 DateOrInstant = TypeVar("DateOrInstant", bound=date)
 
@@ -28,8 +29,11 @@ def _utc(value: datetime) -> datetime:
 
 
 def _signed(value: object) -> int:
-    text = str(value).strip()
-    return -parse_microcredits(text[1:]) if text.startswith("-") else parse_microcredits(value)
+    if isinstance(value, str) and value.startswith("-"):
+        return -parse_plain_microcredits(value[1:])
+    if isinstance(value, int | float) and value < 0:
+        return -parse_plain_microcredits(-value)
+    return parse_plain_microcredits(value)
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
@@ -39,6 +43,15 @@ Credits = Annotated[
 SignedCredits = Annotated[
     int,
     BeforeValidator(_signed),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": -_MOST, "maximum": _MOST},
+                {"type": "string", "pattern": f"^-?{PLAIN_AMOUNT}$"},
+            ]
+        },
+        mode="validation",
+    ),
     Field(description="How many credits more or, with a minus sign, less.", examples=["-12.5"]),
 ]
 Reason = Annotated[

@@ -11,8 +11,9 @@ import orjson
 
 from gateway.cli.progress import Bar
 from gateway.cli.stores import open_stores
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, StoreUnavailable
 from gateway.stores.postgres_audit import AuditEntry, AuditLog
+from gateway.stores.redis_witness import AuditWitness
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
@@ -26,8 +27,9 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
         "verify",
         parents=[with_config],
         help="prove that no entry was changed, removed or put in between",
-        description="Follow the chain of hashes and name the first entry that does not fit. Exit 0 if all do. Keep the "
-        "head that is printed somewhere else: given as --head later, it also proves that nothing was cut off the end.",
+        description="Follow the chain of hashes and name the first entry that does not fit. Exit 0 if all do. The "
+        "newest entry that gateways noted in Redis must be among them: it shows that nothing was cut off the end. Keep "
+        "the head that is printed somewhere else: given as --head later, it proves that without Redis.",
     )
     verify.add_argument("--head", metavar="HEX", help="a head printed before, which must still be in the log")
     verify.set_defaults(run=lambda options: asyncio.run(_verify(options)))
@@ -44,14 +46,28 @@ async def _verify(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise BadRequest("--head: must be hexadecimal, as `audit verify` prints it") from error
     async with open_stores(options.config) as stores:
+        noted, compared = await _noted(AuditWitness(stores.postgres, stores.redis))
+        heads = [one for one in (head, noted) if one is not None]
         audit = AuditLog(stores.postgres)
         with Bar(await audit.length()) as bar:
-            verdict = await audit.verify(head, lambda count: bar.show(count, "entries"))
+            verdict = await audit.verify(*heads, checked=lambda count: bar.show(count, "entries"))
     if verdict.broken is not None:
         print(f"broken after {verdict.entries} good entries: {verdict.broken}")
         return 1
     print(f"the chain holds: {verdict.entries} entries, head {verdict.head.hex()}")
+    print(compared)
     return 0
+
+
+async def _noted(witness: AuditWitness) -> tuple[bytes | None, str]:
+    """The hash that must be in the log, and what that proves."""
+    try:
+        noted = await witness.noted()
+    except StoreUnavailable:
+        return None, "Redis does not answer: whether its end was cut off is not known"
+    if noted is None:
+        return None, "no gateway has noted an entry in Redis yet: whether its end was cut off is not known"
+    return noted.hash, f"entry {noted.place}, the newest that gateways noted in Redis, is in it"
 
 
 async def _export(options: argparse.Namespace) -> int:

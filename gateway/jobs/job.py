@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from gateway.errors import TollgateError
 from gateway.stores.postgres import Session
 
 
@@ -32,8 +33,19 @@ class LeasedJob:
     """This one included."""
 
 
+class NotYet(TollgateError):
+    """It is too early for this job."""
+
+    code = "not_yet"
+
+    def __init__(self, run_at: datetime) -> None:
+        super().__init__()
+        self.run_at = run_at
+
+
 Work = Callable[[Job, Session], Awaitable[None]]
-"""Does a job within the transaction that also marks it done: what it writes through the session is written once."""
+"""Does a job within the transaction that also marks it done: what it writes through the session is written once.
+Raises `NotYet` when what it is about is not over; nothing is then written."""
 
 
 class Schedule(Protocol):

@@ -1,7 +1,15 @@
 -- name: plan
-INSERT INTO jobs (kind, org_id, period, run_at)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-ON CONFLICT (kind, org_id, period) DO NOTHING
+-- What is not done yet moves to its new time: its organisation may have changed its zone or its hour. Only such rows
+-- are written, as everything is planned again every minute.
+WITH named AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS n (kind, org_id, period, run_at)
+),
+moved AS (
+    UPDATE jobs j SET run_at = n.run_at FROM named n
+    WHERE (j.kind, j.org_id, j.period) = (n.kind, n.org_id, n.period)
+      AND j.done_at IS NULL AND j.run_at <> n.run_at
+)
+INSERT INTO jobs (kind, org_id, period, run_at) SELECT * FROM named ON CONFLICT (kind, org_id, period) DO NOTHING
 
 -- name: lease
 UPDATE jobs
@@ -20,6 +28,11 @@ RETURNING job_id
 
 -- name: fail
 UPDATE jobs SET lease_until = $3, lease_token = NULL, failure = $4, done_at = $5
+WHERE job_id = $1 AND lease_token = $2 AND done_at IS NULL
+
+-- name: postpone
+-- As if it had not been begun.
+UPDATE jobs SET run_at = $3, lease_until = NULL, lease_token = NULL, attempts = attempts - 1
 WHERE job_id = $1 AND lease_token = $2 AND done_at IS NULL
 
 -- name: forget

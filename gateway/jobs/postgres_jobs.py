@@ -18,7 +18,7 @@ class JobTable:
         self._postgres = postgres
 
     async def plan(self, jobs: Iterable[Job], session: Session | None = None) -> None:
-        """Take these down, unless they are there: also those that are done."""
+        """Take these down, each once. One that is there already is done at the time named now, unless it is done."""
         listed = list(jobs)
         await (session or self._postgres).execute(
             _SQL["plan"],
@@ -53,6 +53,10 @@ class JobTable:
         """Try again at ``retry_at``; None: give it up."""
         done_at = now if retry_at is None else None
         await self._postgres.execute(_SQL["fail"], leased.job_id, leased.token, retry_at, reason, done_at)
+
+    async def postpone(self, leased: LeasedJob, run_at: datetime) -> None:
+        """Nothing was done yet; do it then."""
+        await self._postgres.execute(_SQL["postpone"], leased.job_id, leased.token, run_at)
 
     async def forget(self, before: datetime) -> None:
         """Remove what was done before that instant."""

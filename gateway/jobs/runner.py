@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway.errors import TollgateError
-from gateway.jobs.job import LeasedJob, Trade
+from gateway.jobs.job import LeasedJob, NotYet, Trade
 from gateway.jobs.postgres_jobs import JobTable
 from gateway.stores.postgres import Postgres
 
@@ -108,12 +108,15 @@ class JobRunner:
                 await self._trades[leased.job.kind].work(leased.job, session)
                 if not await self.table.finish(session, leased, self._now()):
                     raise LeaseLost
+        except NotYet as early:
+            await self.table.postpone(leased, early.run_at)
+            return False
         except Exception as error:  # one job that fails must not keep the others from being done
             ours = not isinstance(error, TollgateError | LeaseLost)
             reason = {"kind": leased.job.kind, "reason": type(error).__name__}
             log.error("job failed", exc_info=error if ours else None, extra=reason)
             if not isinstance(error, LeaseLost):
-                await self._retry(leased, f"{type(error).__name__}: {error}"[:500])
+                await self._retry(leased, _said(error))
             return False
         return True
 
@@ -131,8 +134,18 @@ class JobRunner:
             except TollgateError as error:
                 log.warning("jobs wait", extra={"reason": error.code})
                 done = 0
+            except Exception:
+                # The edge of a loop that summaries and erasures depend on: it goes on whatever happens.
+                log.exception("doing jobs failed; trying again")
+                done = 0
             if done < self._pace.batch:
                 try:
                     await asyncio.wait_for(self._stopping.wait(), self._pace.poll_s)
                 except TimeoutError:
                     pass
+
+
+def _said(error: Exception) -> str:
+    """Its name and words, without characters that Postgres stores in no text."""
+    words = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace").decode()
+    return words.replace("\0", "\\0")[:500]

@@ -25,6 +25,9 @@ MICROCREDITS_MAX = 2**53
 """The greatest amount: the scripts in Redis compare amounts as doubles, which are exact up to here."""
 
 _MICRO = 1_000_000
+PLAIN_AMOUNT = r"[0-9]{1,10}(\.[0-9]{1,6})?"
+# What YAML takes for text although people mean a number: 1e6.
+_WRITTEN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
 @lru_cache(maxsize=1024)
@@ -37,13 +40,12 @@ def _is_zone(name: str) -> bool:
 
 
 def parse_microcredits(value: Any) -> int:
-    """Credits as written in a file or on a command line, as exact microcredits. Raises ValueError."""
+    """Credits as written in a file, as exact microcredits. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError("must be a number of credits")
-    try:
-        credits = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError("must be a number of credits") from None
+    if isinstance(value, str) and not _WRITTEN_NUMBER.fullmatch(value):
+        raise ValueError("must be a number of credits")
+    credits = Decimal(str(value))
     if not credits.is_finite() or credits < 0:
         raise ValueError("must be a number of credits that is not negative")
     if credits > Decimal(MICROCREDITS_MAX) / _MICRO:  # first: the product may be more than a Decimal holds
@@ -52,6 +54,13 @@ def parse_microcredits(value: Any) -> int:
     if amount != amount.to_integral_value():
         raise ValueError("has more than six decimals; a microcredit is the smallest amount")
     return int(amount)
+
+
+def parse_plain_microcredits(value: Any) -> int:
+    """As `parse_microcredits`, but of text only what the API says that it takes."""
+    if isinstance(value, str) and not re.fullmatch(PLAIN_AMOUNT, value):
+        raise ValueError("must be written like 12.5: digits, and after a point at most six more")
+    return parse_microcredits(value)
 
 
 def _zone(value: str) -> str:
@@ -83,15 +92,16 @@ def _instant(value: datetime) -> datetime:
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+:-]{0,127}$")]
 TimeZone = Annotated[str, AfterValidator(_zone)]
 WeekStart = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WrittenMicrocredits = Annotated[int, BeforeValidator(parse_microcredits)]
 Microcredits = Annotated[
     int,
-    BeforeValidator(parse_microcredits),
+    BeforeValidator(parse_plain_microcredits),
     WithJsonSchema(
         {
             "description": "Credits, with up to six decimals; as text where a number would not be exact.",
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": MICROCREDITS_MAX // _MICRO},
-                {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,6})?$"},
+                {"type": "string", "pattern": f"^{PLAIN_AMOUNT}$"},
             ],
             "examples": ["12.5"],
         },
@@ -125,7 +135,7 @@ class LimitSettings(Section):
     """At most ``credits`` in each ``window``, of all requests or of one operation or model."""
 
     window: Literal["day", "week", "month", "total"]
-    credits: Microcredits
+    credits: WrittenMicrocredits
     """Given in credits, kept in microcredits."""
     operation: OperationName | None = None
     model: ModelPattern | None = None
@@ -209,7 +219,7 @@ class OrgAlertSettings(Section):
 
     levels: AlertLevels | None = None
     """For limits that name no levels of their own. Absent: those of tollgate.yaml."""
-    low_balance: Microcredits | None = None
+    low_balance: WrittenMicrocredits | None = None
     """Given in credits, kept in microcredits: a balance at or below this is announced."""
 
 

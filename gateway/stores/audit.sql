@@ -13,6 +13,11 @@ LIMIT $2
 -- name: newest_place
 SELECT coalesce(max(place), 0) FROM audit_log
 
+-- name: witness
+-- The newest entry, and what the one at $1 says of itself.
+SELECT newest.place, newest.hash, (SELECT hash FROM audit_log WHERE place = $1) AS noted_hash
+FROM (SELECT) always LEFT JOIN (SELECT place, hash FROM audit_log ORDER BY place DESC LIMIT 1) newest ON true
+
 -- name: search
 SELECT place, audit_instant(at) AS at, actor, action, object, org_id, address, request_id, before::text AS before,
        after::text AS after, previous_hash, hash

@@ -151,22 +151,21 @@ class AuditLog:
         return newest
 
     async def verify(
-        self, expected_head: bytes | None = None, checked: Callable[[int], None] = lambda count: None
+        self, *expected_heads: bytes, checked: Callable[[int], None] = lambda count: None
     ) -> Verdict:
-        """Follow the chain. ``expected_head``: a head of before that must still be in it. ``checked`` hears how many
+        """Follow the chain. ``expected_heads``: heads of before that must still be in it. ``checked`` hears how many
         entries hold so far."""
-        count, head, met = 0, GENESIS, expected_head is None
+        count, head, missing = 0, GENESIS, set(expected_heads)
         async for entry in self.entries():
             checked(count)
             broken = _fault(entry, count + 1, head)
             if broken is not None:
                 return Verdict(count, head, broken)
             count, head = count + 1, entry.hash
-            met = met or head == expected_head
-        if not met:
-            return Verdict(
-                count, head, "the expected head is not in the log: its end was cut off or rewritten"
-            )
+            missing.discard(head)
+        if missing:
+            gone = ", ".join(sorted(one.hex() for one in missing))
+            return Verdict(count, head, f"{gone} was in the log and is not: its end was cut off or rewritten")
         return Verdict(count, head, None)
 
 

@@ -75,3 +75,13 @@ async def test_somebodys_own_addresses_are_in_their_export_and_go_with_them(staf
     await registry.erasures.proceed(erasure, clock.time)
     assert await choices.addresses("acme", "ada") == []
     assert [one.address for one in await choices.addresses("acme")] == ["finance@acme.test"]
+
+
+async def test_an_address_that_was_stored_before_it_would_be_refused_reaches_nobody(place: Town) -> None:
+    await place.person("olga", "owner", email="root,olga@acme.test")
+    gateway = await place.gateway(directory_of([limit_on(Scope.ORG, "acme", 100)]))
+    await gateway.spend(80)
+    await record_all(gateway)
+    await deliver_all(gateway)
+    assert await place.postgres.fetch_value("SELECT state FROM deliveries") == "failed"
+    assert place.mail.recipients == []

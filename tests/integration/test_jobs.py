@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.jobs.job import Job, Trade
+from gateway.jobs.job import Job, NotYet, Trade
 from gateway.jobs.runner import JobRunner, Pace
 from gateway.ledger.migrate import migrate
 from gateway.stores.postgres import Postgres, Session
@@ -76,6 +76,43 @@ async def test_a_job_is_not_done_before_its_time_and_not_again_after(postgres: P
     await runner.table.plan([job])
     clock.time += timedelta(days=1)
     assert await runner.turn() == 0
+
+
+async def test_a_job_is_done_at_the_time_that_was_named_last(postgres: Postgres) -> None:
+    diary, clock = Diary(), Clock()
+    diary.failures = 1
+    runner = JobRunner(postgres, [Trade("note", diary.work)], clock)
+    await runner.table.plan([Job("note", "acme", "p", START)])
+    assert await runner.turn() == 0  # it fails, and waits to be tried again
+    await runner.table.plan([Job("note", "acme", "p", START + timedelta(hours=2))])
+    clock.time += timedelta(hours=1)
+    assert await runner.turn() == 0
+    clock.time += timedelta(hours=1)
+    assert await runner.turn() == 1
+
+
+async def test_work_that_comes_too_early_is_as_if_it_had_not_begun(postgres: Postgres) -> None:
+    diary, clock = Diary(), Clock()
+    later = START + timedelta(hours=1)
+
+    async def work(job: Job, session: Session) -> None:
+        await diary.work(job, session)
+        if clock() < later:
+            raise NotYet(later)
+
+    runner = JobRunner(postgres, [Trade("note", work)], clock, Pace(attempts_max=1))
+    await runner.table.plan([Job("note", "acme", "p", START)])
+    assert await runner.turn() == 0
+    assert (
+        await postgres.fetch_value("SELECT count(*) FROM jobs WHERE lease_until IS NULL AND attempts = 0")
+        == 1
+    )
+    clock.time += timedelta(minutes=59)
+    assert await runner.turn() == 0
+    assert diary.tried == 1
+    clock.time = later
+    assert await runner.turn() == 1
+    assert await written(postgres) == ["p"]
 
 
 async def test_what_a_failed_job_wrote_is_not_written_and_it_is_tried_again_later_and_later(
@@ -164,6 +201,46 @@ async def test_a_job_that_was_begun_very_often_and_fails_is_given_up(postgres: P
     await postgres.execute("UPDATE jobs SET attempts = 2000")
     assert await runner.turn() == 0
     assert await postgres.fetch_value("SELECT done_at FROM jobs") is not None
+
+
+async def test_a_reason_that_no_text_can_hold_keeps_no_job_from_being_done_or_given_up(
+    postgres: Postgres,
+) -> None:
+    diary, clock, said = Diary(), Clock(), iter(["a \x00 in it", "half of a pair: \ud83d"])
+
+    async def confused(job: Job, session: Session) -> None:
+        raise ValueError(next(said))
+
+    runner = JobRunner(
+        postgres, [Trade("bad", confused), Trade("note", diary.work)], clock, Pace(attempts_max=2)
+    )
+    await runner.table.plan([Job("bad", "", "p", START - timedelta(hours=1))])
+    await runner.table.plan([Job("note", "", f"{number}", START) for number in range(3)])
+    assert await runner.turn() == 3
+    clock.time += timedelta(minutes=1)
+    assert await runner.turn() == 0
+    failure = await postgres.fetch_value(
+        "SELECT failure FROM jobs WHERE kind = 'bad' AND done_at IS NOT NULL"
+    )
+    assert failure == r"ValueError: half of a pair: \ud83d"
+
+
+async def test_the_loop_goes_on_after_a_failure_that_nobody_foresaw(postgres: Postgres) -> None:
+    done, clock, faults = asyncio.Event(), Clock(), iter([OverflowError("the clock is wrong")])
+
+    def now() -> datetime:
+        for fault in faults:
+            raise fault
+        return clock()
+
+    async def work(job: Job, session: Session) -> None:
+        done.set()
+
+    runner = JobRunner(postgres, [Trade("note", work)], now, ONCE)
+    await runner.table.plan([Job("note", "acme", "p", START)])
+    await runner.start()
+    await asyncio.wait_for(done.wait(), 10)
+    await runner.stop()
 
 
 async def test_a_schedule_that_fails_keeps_no_other_trade_from_its_work(postgres: Postgres) -> None:

@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway.alerts.notice import instant
 from gateway.alerts.org_settings import OrgAlertChoices
 from gateway.alerts.postgres_book import Alert
 from gateway.budgets.directory import Directory
+from gateway.budgets.windows import Calendar
 from gateway.identity.roles import Reach
 from gateway.jobs.runner import JobRunner
 from tests.support.alerting import AlertingGateway, Town, town
@@ -89,6 +91,39 @@ async def test_monthly_billing_statements_are_made_on_the_first_at_the_hour_that
     (statement,) = await turn(place, [gateway])
     assert (statement.kind, statement.data["month"]) == ("monthly_statement", "2026-11")
     assert statement.data["spent"]["credits"] == "12"
+
+
+@pytest.mark.parametrize(
+    ("former", "zone"),
+    [
+        ("Asia/Kolkata", "America/Los_Angeles"),
+        ("Pacific/Kiritimati", "Pacific/Pago_Pago"),  # a whole day and an hour later
+        ("America/Los_Angeles", "Asia/Kolkata"),
+    ],
+)
+async def test_a_day_and_a_month_are_told_when_they_are_over_where_the_organisation_has_moved_to(
+    place: Town, former: str, zone: str
+) -> None:
+    gateway = await place.gateway(Directory({}))
+    gateway.calendar = Calendar(former)
+    start, moved = datetime(2026, 11, 29, tzinfo=UTC), datetime(2026, 11, 30, 10, tzinfo=UTC)
+    for hour in range(72):
+        await used(place, start + timedelta(hours=hour), 1_000_000)
+    for hour in range(72):
+        place.clock.time = start + timedelta(hours=hour)
+        if place.clock.time == moved:
+            gateway.calendar = Calendar(zone)
+        await turn(place, [gateway])
+    at = datetime(2026, 12, 1, 8, tzinfo=ZoneInfo(zone))
+    told = [
+        alert for alert in await turn(place, [gateway])
+        if alert.data.get("day") == "2026-11-30" or alert.data.get("month") == "2026-11"
+    ]  # fmt: skip
+    assert {alert.kind: alert.occurred_at for alert in told} == {"daily_summary": at, "monthly_statement": at}
+    day = next(alert for alert in told if alert.kind == "daily_summary")
+    assert (day.data["spent"]["credits"], day.data["to"]) == ("24", instant(at - timedelta(hours=8)))
+    due = at.astimezone(UTC).replace(minute=0) + timedelta(hours=at.astimezone(UTC).minute > 0)
+    assert {alert.recorded_at for alert in told} == {due}
 
 
 async def test_a_day_without_usage_is_not_told(place: Town) -> None:

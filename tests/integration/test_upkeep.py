@@ -1,4 +1,5 @@
-"""What an installation forgets by itself: answers that nobody repeats any more, deliveries that ended long ago."""
+"""What an installation forgets by itself: answers that nobody repeats any more, deliveries that ended long
+ago, secrets that sign nothing any more."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.alerts.postgres_deliveries import DeliveryTable
+from gateway.alerts.postgres_webhooks import WebhookTable
 from gateway.api.postgres_answers import Answer, Answers, Asked
 from gateway.jobs.runner import JobRunner
 from gateway.jobs.upkeep import upkeep_trades
-from tests.support.people import Office, office
+from tests.support.people import Office, office, vault
 
 NOW = datetime.now(UTC)
 
@@ -23,7 +25,8 @@ async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Office]:
 
 
 def upkeep(place: Office, now: datetime) -> JobRunner:
-    forgetting = [Answers(place.postgres).forget, DeliveryTable(place.postgres).forget]
+    webhooks = WebhookTable(place.postgres, vault(), lambda: now)
+    forgetting = [Answers(place.postgres).forget, DeliveryTable(place.postgres).forget, webhooks.forget]
     registry = place.registry
     trades = upkeep_trades(registry.erasures, registry.retention, lambda: now, forgetting)
     return JobRunner(place.postgres, trades, lambda: now)
@@ -54,3 +57,14 @@ async def test_deliveries_that_ended_are_forgotten_and_those_that_wait_are_not(p
     kept = await place.postgres.fetch("SELECT delivery_id FROM deliveries ORDER BY 1")
     assert [row["delivery_id"] for row in kept] == ["new", "waits"]
     assert await place.postgres.fetch_value("SELECT count(*) FROM delivery_attempts") == 0
+
+
+async def test_a_secret_that_was_replaced_is_forgotten_when_it_signs_no_more(place: Office) -> None:
+    webhooks = WebhookTable(place.postgres, vault(), lambda: NOW)
+    endpoint, _ = await webhooks.add("acme", "https://example.com/hook", "", None, actor="test")
+    await webhooks.rotate("acme", endpoint.endpoint_id, actor="test", overlap=timedelta(days=1))
+    counts = []
+    for later in (timedelta(0), timedelta(days=1), timedelta(days=400)):
+        await upkeep(place, NOW + later).turn()
+        counts.append(await place.postgres.fetch_value("SELECT count(*) FROM webhook_secrets"))
+    assert counts == [2, 1, 1]

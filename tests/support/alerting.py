@@ -51,8 +51,9 @@ class AlertingGateway:
         self.postgres = Postgres(dsn)
         self.holds = RedisHolds(self.redis, directory, EmptyLedger(), partitions=PARTITIONS)
         declared = Declared(LimitsFile())
+        self.calendar = Calendar("Europe/Paris")
         self.alerts = Alerts(
-            sections, self.postgres, self.redis, VAULT, lambda: declared, lambda org: Calendar("Europe/Paris"), clock,
+            sections, self.postgres, self.redis, VAULT, lambda: declared, lambda org: self.calendar, clock,
             Publishing(ManagedLimits(self.postgres, self.redis), self.holds.published_version),
             partitions=PARTITIONS, poll_s=0.02,
         )  # fmt: skip

@@ -72,6 +72,7 @@ def test_users_and_keys_may_hang_anywhere_above_their_usual_place(tmp_path: Path
         (0.1, 100_000),
         ("9007199254.740992", 2**53),
         (12.5, 12_500_000),
+        ("1e6", 10**12),  # what YAML makes of 1e6 without quotes
     ],
 )
 def test_amounts_are_exact(written: object, microcredits: int) -> None:
@@ -90,6 +91,11 @@ def test_amounts_are_exact(written: object, microcredits: int) -> None:
         (float("inf"), "number"),
         (None, "number"),
         ("1e400", "at most"),
+        ("1e99999999999999999999", "number"),
+        ("1_000", "number"),
+        ("\uff11\uff12", "number"),
+        (" 7 ", "number"),
+        ("+5", "number"),
     ],
 )
 def test_amounts_that_are_none_are_refused(written: object, reason: str) -> None:
