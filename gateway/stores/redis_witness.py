@@ -84,6 +84,7 @@ class AuditWitness:
                     )
             except TollgateError as error:
                 log.warning("the audit log is not noted", extra={"reason": error.code})
+            # The edge of a loop that has to outlive everything: nobody else looks after the log.
             except Exception:
                 log.exception("noting the audit log failed; trying again")
             try:
