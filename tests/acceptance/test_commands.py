@@ -47,6 +47,7 @@ def test_a_created_key_works_at_once_is_listed_by_its_prefix_and_stops_when_revo
     [line] = [line for line in listing.splitlines() if "a laptop" in line]
     assert key not in listing
     assert key[:9] in line
+    assert line.split()[2:5] == ["acme", "research", "ada"], "it counts for the only team of its user"
     gateway.command("keys", "revoke", line.split()[0])
     status, headers = call(gateway, key)
     assert (status, headers["x-tollgate-error"]) == (401, "revoked_api_key")
