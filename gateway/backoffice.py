@@ -123,7 +123,7 @@ class BackOffice:
         self._principals = KeyPrincipals(keyring, self.registry.people_table, self.registry.declarations)
         authentication = Authentication(token, self._principals, redis, settings.api)
         answers = Answers(postgres)
-        self._dispatch = Dispatch(authentication, answers, now)
+        self._dispatch = Dispatch(authentication, answers, now, self.registry.known_orgs.check_read)
         self.live = live
         self.reports = ReportDesk(
             settings.postgres.dsn.get_secret_value(), self.registry.pseudonyms, self._left_of
@@ -155,6 +155,7 @@ class BackOffice:
             LimitStandings(redis, PostgresLedger(postgres), partitions=settings.redis.partitions),
             Places(postgres, lambda: config.current.limits),
             file_name=settings.limits.name,
+            check_org=self.registry.known_orgs.check,
         )
 
     def _has_limits(self, org: str, key: str) -> bool:
@@ -201,7 +202,7 @@ class BackOffice:
         ]
 
     def _credit_operations(self) -> list[AnyOperation]:
-        credits, config, check_org = self.credits, self._config, self.registry.orgs.get
+        credits, config, check_org = self.credits, self._config, self.registry.known_orgs.check
         return [
             *credit_grant_operations(credits, check_org),
             *top_up_operations(credits.top_ups, lambda: config.current.directory.credit_usd, check_org),

@@ -10,6 +10,7 @@ from gateway.alerts.postgres_book import AlertReading
 from gateway.alerts.wording import message
 from gateway.budgets.windows import Calendar
 from gateway.cli.keys import print_table
+from gateway.cli.registry import registry_of
 from gateway.cli.stores import actor, open_stores
 from gateway.identity.roles import Reach
 
@@ -30,6 +31,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 async def _list(options: argparse.Namespace) -> int:
     rows = [("WHEN", "SEVERITY", "KIND", "WHAT", "SENT")]
     async with open_stores(options.config) as stores:
+        await registry_of(stores).known_orgs.check_read(options.org)
         calendar: Calendar = (await stores.holds.limits(options.org)).calendar
         found = await AlertReading(stores.postgres).page(
             options.org, Reach(options.org), actor(), limit=max(1, options.limit)

@@ -14,6 +14,7 @@ from gateway.alerts.service import AlertSections
 from gateway.alerts.top_up_news import TopUpMessages
 from gateway.budgets.balances import BalanceReading
 from gateway.cli.keys import print_table
+from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest
 from gateway.identity.declared import Declared
@@ -132,6 +133,7 @@ async def _grant(options: argparse.Namespace, stores: Stores, credits: Credits) 
         options.priority,
         options.expires,
     )
+    await registry_of(stores).known_orgs.check(options.org)
     written = await credits.ledger.grant(new)
     print(f"transaction {written.transaction_id}{'' if written.new else ' (made before with this key)'}")
     await _print_balance(stores, options.org)
@@ -140,6 +142,7 @@ async def _grant(options: argparse.Namespace, stores: Stores, credits: Credits) 
 async def _adjust(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     text = options.credits.strip()
     amount = -parse_credits(text[1:]) if text.startswith("-") else parse_credits(text)
+    await registry_of(stores).known_orgs.check(options.org)
     written = await credits.ledger.adjust(
         options.org, amount, reason=options.reason, actor=actor(), idempotency_key=_key(options)
     )
@@ -148,6 +151,7 @@ async def _adjust(options: argparse.Namespace, stores: Stores, credits: Credits)
 
 
 async def _refund(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
+    await registry_of(stores).known_orgs.check(options.org)
     written = await credits.ledger.refund(
         options.org,
         options.transaction,
@@ -161,6 +165,7 @@ async def _refund(options: argparse.Namespace, stores: Stores, credits: Credits)
 
 
 async def _show(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
+    await registry_of(stores).known_orgs.check_read(options.org)
     await credits.poster.post(options.org, _now())
     await _print_balance(stores, options.org)
     grants = await credits.reading.grants(options.org, GRANTS_SHOWN, alive_at=_now())
@@ -178,6 +183,7 @@ async def _show(options: argparse.Namespace, stores: Stores, credits: Credits) -
 
 async def _ledger(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     kind = None if options.kind is None else Kind(options.kind)
+    await registry_of(stores).known_orgs.check_read(options.org)
     await credits.poster.post(options.org, _now())
     entries = await credits.reading.entries(options.org, max(1, options.limit), kind=kind)
     if not entries:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.progress import Bar
+from gateway.cli.registry import known_orgs
 from gateway.errors import NotFound
 from gateway.identity.roles import Reach
 from gateway.ledger.postgres_calendars import Calendars
@@ -85,6 +86,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Postgres]:
 @asynccontextmanager
 async def _snapshot(settings: Settings, org: str) -> AsyncIterator[Snapshot]:
     async with _postgres(settings) as postgres, UsageReader(postgres).snapshot() as reading:
+        await known_orgs(postgres, settings).check_read(org)
         yield Snapshot(reading, org, Reach(org), await reading.calendar(org))
 
 
@@ -170,6 +172,8 @@ async def _rebuild(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, weak_admin_token_ok=True)
     async with _postgres(settings) as postgres:
         calendars = Calendars(postgres)
+        for org in options.orgs:
+            await known_orgs(postgres, settings).check_read(org)
         orgs = options.orgs or await calendars.orgs()
         with Bar(len(orgs)) as bar:
             for number, org in enumerate(orgs):

@@ -89,9 +89,18 @@ def test_what_cannot_be_granted_is_refused_by_name(
     assert (answer.status, answer.json()["param"]) == (400, param), answer.body
 
 
-def test_credits_are_not_granted_to_an_organisation_that_is_not_there(gateway: GatewayProcess) -> None:
-    answer = post(gateway, "/api/credits/grants?org=acmee", {"credits": "1", "reason": "x"})
-    assert answer.status == 404
+def test_an_organisation_that_is_not_there_is_neither_given_anything_nor_shown(
+    gateway: GatewayProcess,
+) -> None:
+    given = post(gateway, "/api/credits/grants?org=acmee", {"credits": "1", "reason": "x"})
+    limit = {"window": "day", "credits": "1"}
+    limited = ask(gateway, "PUT", "/api/limits?org=acmee", key=ADMIN_TOKEN, body=limit)
+    seen = [
+        ask(gateway, "GET", f"/api/{path}?org=acmee", key=ADMIN_TOKEN)
+        for path in ("credits/balance", "credits/ledger", "credits/usage", "credits/report", "limits")
+    ]
+    for answer in (given, limited, *seen):
+        assert (answer.status, answer.json()["param"]) == (404, "org"), answer.body
 
 
 def test_a_purchase_becomes_credits_when_it_is_confirmed_and_only_once(gateway: GatewayProcess) -> None:

@@ -140,6 +140,15 @@ def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess
         (("keys", "revoke", "nobody"), "nobody"),
         (("holds", "release", "nothing", "--reason", "x"), "nothing"),
         (("credits", "grant", "acme", "0.0000001"), "6 decimals"),
+        (("credits", "grant", "nope", "5"), "no organisation 'nope'"),
+        (("credits", "adjust", "nope", "5", "--reason", "x"), "no organisation 'nope'"),
+        (("credits", "refund", "nope", "1", "--reason", "x"), "no organisation 'nope'"),
+        (("credits", "show", "nope"), "no organisation 'nope'"),
+        (("credits", "ledger", "nope"), "no organisation 'nope'"),
+        (("limits", "set", "nope", "--window", "day", "--credits", "1"), "no organisation 'nope'"),
+        (("report", "nope"), "no organisation 'nope'"),
+        (("usage", "rebuild", "nope"), "no organisation 'nope'"),
+        (("alerts", "list", "--org", "nope"), "no organisation 'nope'"),
         (("prices", "show", "no-such-model"), "no-such-model"),
     ],
 )
@@ -152,6 +161,7 @@ def test_a_mistake_on_the_command_line_is_named(
 
 
 def test_a_grant_with_the_same_idempotency_key_adds_once(gateway: GatewayProcess) -> None:
+    gateway.command("orgs", "create", "prepaid-org", "--prepaid", "yes")
     for _ in range(2):
         gateway.command("credits", "grant", "prepaid-org", "2.5", "--idempotency-key", "invoice-7")
     assert "2.5 credits left of 2.5" in gateway.command("credits", "show", "prepaid-org")
