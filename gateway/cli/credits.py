@@ -189,12 +189,14 @@ async def _ledger(options: argparse.Namespace, stores: Stores, credits: Credits)
     if not entries:
         print("no transactions")
         return
-    rows = [("TRANSACTION", "AT", "KIND", "CHANGE", "BALANCE", "BY", "REASON")]
+    rows = [("TRANSACTION", "AT", "KIND", "AMOUNT", "CHANGE", "BALANCE", "BY", "REASON")]
     for entry in entries:
         change = sum(line.amount for line in entry.lines if line.account == "customer_credit")
+        # What was not charged to the balance changes nothing in it, and was moved all the same.
+        moved = sum(line.amount for line in entry.lines if line.amount > 0)
         rows.append(
-            (str(entry.id), _minute(entry.occurred_at), entry.kind.value, format_credits(change),
-             format_credits(entry.balance_after), entry.actor, entry.reason)
+            (str(entry.id), _minute(entry.occurred_at), entry.kind.value, format_credits(moved),
+             format_credits(change), format_credits(entry.balance_after), entry.actor, entry.reason)
         )  # fmt: skip
     print_table(rows)
 

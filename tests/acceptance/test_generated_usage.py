@@ -1,4 +1,4 @@
-"""Organisations of `tollgate generate-usage` are organisations like any other: all that shows them cuts months alike."""
+"""Organisations of `tollgate generate-usage` are organisations like any other: all show them by the same months."""
 
 from __future__ import annotations
 
