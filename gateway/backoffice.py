@@ -204,8 +204,10 @@ class BackOffice:
     def _credit_operations(self) -> list[AnyOperation]:
         credits, config, check_org = self.credits, self._config, self.registry.known_orgs.check
         return [
-            *credit_grant_operations(credits, check_org),
-            *top_up_operations(credits.top_ups, lambda: config.current.directory.credit_usd, check_org),
+            *credit_grant_operations(credits, check_org, self._prepaid),
+            *top_up_operations(
+                credits.top_ups, lambda: config.current.directory.credit_usd, check_org, self._prepaid
+            ),
             *ledger_operations(credits.reading, lambda org: config.current.directory.rules(org).calendar),
         ]
 
@@ -232,9 +234,12 @@ class BackOffice:
             *conversation_operations(desk),
         ]
 
+    def _prepaid(self, org: str) -> bool:
+        return self._config.rules(org).balance_required
+
     async def _left_of(self, org: str) -> int | None:
         """What is left of a prepaid balance, for forecasts; None: the org pays afterwards."""
-        if not self._config.rules(org).balance_required:
+        if not self._prepaid(org):
             return None
         return (await self._balances.read(org)).left
 

@@ -18,10 +18,11 @@ from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest
 from gateway.identity.declared import Declared
+from gateway.identity.orgs import Org
 from gateway.ledger.burning import GrantKind
 from gateway.ledger.credits import Credits
 from gateway.ledger.drafts import Kind
-from gateway.ledger.grants import PRIORITY_DEFAULT, NewGrant
+from gateway.ledger.grants import NOT_PREPAID_NOTE, PRIORITY_DEFAULT, NewGrant
 from gateway.ledger.topups import ManualPayments, TopUp, TopUpStatus
 from gateway.reload import LiveConfig
 from pricing.money import format_credits, parse_credits
@@ -133,10 +134,11 @@ async def _grant(options: argparse.Namespace, stores: Stores, credits: Credits) 
         options.priority,
         options.expires,
     )
-    await registry_of(stores).known_orgs.check(options.org)
+    there = await registry_of(stores).orgs.get(options.org)
     written = await credits.ledger.grant(new)
     print(f"transaction {written.transaction_id}{'' if written.new else ' (made before with this key)'}")
     await _print_balance(stores, options.org)
+    _print_note(there)
 
 
 async def _adjust(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
@@ -218,8 +220,10 @@ async def _list_top_ups(options: argparse.Namespace, stores: Stores, credits: Cr
 
 async def _confirm(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     org = await credits.top_ups.org_of(options.top_up)
+    there = await registry_of(stores).orgs.get(org)
     _print_top_up(await credits.top_ups.confirm(org, options.top_up, actor=actor(), reason=options.reason))
     await _print_balance(stores, org)
+    _print_note(there)
 
 
 async def _cancel(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
@@ -229,6 +233,11 @@ async def _cancel(options: argparse.Namespace, stores: Stores, credits: Credits)
 
 def _print_top_up(top_up: TopUp) -> None:
     print(f"{top_up.top_up_id}: {top_up.status.value}, {format_credits(top_up.amount_microcredits)} credits")
+
+
+def _print_note(org: Org) -> None:
+    if not org.profile.balance_required:
+        print(f"note: {NOT_PREPAID_NOTE}")
 
 
 async def _print_balance(stores: Stores, org: str) -> None:

@@ -167,6 +167,13 @@ def test_a_grant_with_the_same_idempotency_key_adds_once(gateway: GatewayProcess
     assert "2.5 credits left of 2.5" in gateway.command("credits", "show", "prepaid-org")
 
 
+def test_a_grant_that_cannot_be_spent_says_so(gateway: GatewayProcess) -> None:
+    gateway.command("orgs", "create", "postpaid-org")
+    assert "is not prepaid" in gateway.command("credits", "grant", "postpaid-org", "2.5")
+    gateway.command("orgs", "change", "postpaid-org", "--prepaid", "yes")
+    assert "is not prepaid" not in gateway.command("credits", "grant", "postpaid-org", "2.5")
+
+
 def test_no_calls_in_flight_hold_nothing_and_the_books_agree(gateway: GatewayProcess) -> None:
     assert gateway.command("holds", "list").strip() == "no calls in flight"
     assert gateway.command("reconcile").splitlines()[-1] == "drift 0"
