@@ -29,7 +29,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 
 
 async def _list(options: argparse.Namespace) -> int:
-    rows = [("WHEN", "SEVERITY", "KIND", "WHAT", "SENT")]
+    rows = [("WHEN", "SEVERITY", "KIND", "WHAT", "ANNOUNCED")]
     async with open_stores(options.config) as stores:
         await registry_of(stores).known_orgs.check_read(options.org)
         calendar: Calendar = (await stores.holds.limits(options.org)).calendar
@@ -38,8 +38,8 @@ async def _list(options: argparse.Namespace) -> int:
         )
         for alert in found:
             when = calendar.local(int(alert.occurred_at.timestamp() * 1_000_000))
-            sent = "yes" if alert.sent else "with a higher level"
-            rows.append((when, alert.severity, alert.kind, message(alert, calendar).title, sent))
+            announced = "by itself" if alert.sent else "with a higher level"
+            rows.append((when, alert.severity, alert.kind, message(alert, calendar).title, announced))
     if len(rows) == 1:
         print(f"nothing happened in {options.org}")
     else:
