@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 from typing import Any
 
@@ -13,6 +14,8 @@ from gateway.cli.progress import Bar
 from gateway.cli.stores import open_stores
 from gateway.errors import BadRequest
 from gateway.stores.postgres_audit import AuditEntry, AuditLog
+
+_HEAD = re.compile("[0-9a-fA-F]{64}")
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
@@ -39,10 +42,9 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 
 
 async def _verify(options: argparse.Namespace) -> int:
-    try:
-        head = None if options.head is None else bytes.fromhex(options.head)
-    except ValueError as error:
-        raise BadRequest("--head: must be hexadecimal, as `audit verify` prints it") from error
+    if options.head is not None and not _HEAD.fullmatch(options.head):
+        raise BadRequest("--head: must be all of the 64 hexadecimal digits that `audit verify` prints")
+    head = None if options.head is None else bytes.fromhex(options.head)
     async with open_stores(options.config) as stores:
         audit = AuditLog(stores.postgres)
         with Bar(await audit.length()) as bar:
