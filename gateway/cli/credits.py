@@ -14,6 +14,7 @@ from gateway.alerts.service import AlertSections
 from gateway.alerts.top_up_news import TopUpMessages
 from gateway.budgets.balances import BalanceReading
 from gateway.cli.keys import print_table
+from gateway.cli.moments import instant
 from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest
@@ -62,7 +63,7 @@ def _add_giving(actions: Any, with_config: argparse.ArgumentParser) -> None:
         "--priority", type=int, default=PRIORITY_DEFAULT, metavar="N", help="lower ones are used first"
     )
     grant.add_argument(
-        "--expires", type=_instant, metavar="WHEN", help="a whole minute, UTC: 2027-01-01 or 2027-01-01T08:00"
+        "--expires", type=instant, metavar="WHEN", help="a whole minute, UTC: 2027-01-01 or 2027-01-01T08:00"
     )
     adjust = _command(actions, with_config, "adjust", _adjust, "correct a balance, up or down")
     adjust.add_argument("org", metavar="ORG")
@@ -268,9 +269,3 @@ def _now() -> datetime:
 
 def _minute(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _instant(text: str) -> datetime:
-    """Of a command line: UTC unless it says otherwise."""
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

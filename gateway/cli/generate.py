@@ -6,9 +6,10 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from gateway.cli.moments import day
 from gateway.cli.progress import Bar
 from gateway.cli.registry import registry_of
 from gateway.cli.stores import actor, open_stores
@@ -33,9 +34,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     parser.add_argument("--org", type=int, default=4, metavar="N", help="how many organisations (default: 4)")
     parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="requests (default: 100000)")
     parser.add_argument("--days", type=int, default=365, metavar="N", help="over so many days (default: 365)")
-    parser.add_argument(
-        "--until", type=date.fromisoformat, metavar="DATE", help="the day after the last (default: today)"
-    )
+    parser.add_argument("--until", type=day, metavar="DATE", help="the day after the last (default: today)")
     parser.add_argument("--prefix", default="org", help="what the organisations are called, before a number")
     parser.add_argument(
         "--writers", type=int, default=2, metavar="N", help="connections that write (default: 2)"

@@ -140,6 +140,8 @@ def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess
         (("keys", "revoke", "nobody"), "nobody"),
         (("holds", "release", "nothing", "--reason", "x"), "nothing"),
         (("credits", "grant", "acme", "0.0000001"), "6 decimals"),
+        (("audit", "verify", "--head", "5d1f"), "64 hexadecimal digits"),
+        (("report", "acme", "--day", "tomorrow"), "a date like 2026-11-22"),
         (("credits", "grant", "nope", "5"), "no organisation 'nope'"),
         (("credits", "adjust", "nope", "5", "--reason", "x"), "no organisation 'nope'"),
         (("credits", "refund", "nope", "1", "--reason", "x"), "no organisation 'nope'"),
@@ -187,6 +189,25 @@ def test_prices_are_shown_with_where_they_come_from(gateway: GatewayProcess) -> 
     shown = gateway.command("prices", "show", "gpt-4o-mini")
     assert "input 0.15" in shown
     assert "genai-prices" in shown
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "said"),
+    [
+        ("/chat/completions", "gpt-4o-mini", "Did you mean /v1/chat/completions?"),
+        ("/v1/chat/completions", "claude-sonnet-4-5", "anthropic (/anthropic/…)"),
+    ],
+)
+def test_a_call_to_the_wrong_address_is_told_the_right_one(
+    gateway: GatewayProcess, path: str, model: str, said: str
+) -> None:
+    document = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"authorization": f"Bearer {gateway.key}", "content-type": "application/json"}
+    request = urllib.request.Request(gateway.base + path, json.dumps(document).encode(), headers)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=30)
+    with refusal.value as answer:
+        assert (answer.code, said in json.load(answer)["error"]["message"]) == (403, True)
 
 
 def test_a_quote_bounds_the_call_that_follows(gateway: GatewayProcess) -> None:
