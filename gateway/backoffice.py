@@ -124,7 +124,7 @@ class BackOffice:
         self._principals = KeyPrincipals(keyring, self.registry.people_table, self.registry.declarations)
         authentication = Authentication(token, self._principals, redis, settings.api)
         answers = Answers(postgres)
-        self._dispatch = Dispatch(authentication, answers, now)
+        self._dispatch = Dispatch(authentication, answers, now, self.registry.known_orgs.check_read)
         self.live = live
         self.reports = ReportDesk(
             settings.postgres.dsn.get_secret_value(), self.registry.pseudonyms, self._left_of
@@ -157,6 +157,7 @@ class BackOffice:
             LimitStandings(redis, PostgresLedger(postgres), partitions=settings.redis.partitions),
             Places(postgres, lambda: config.current.limits),
             file_name=settings.limits.name,
+            check_org=self.registry.known_orgs.check,
         )
 
     def _has_limits(self, org: str, key: str) -> bool:
@@ -205,10 +206,12 @@ class BackOffice:
         ]
 
     def _credit_operations(self) -> list[AnyOperation]:
-        credits, config, check_org = self.credits, self._config, self.registry.orgs.get
+        credits, config, check_org = self.credits, self._config, self.registry.known_orgs.check
         return [
-            *credit_grant_operations(credits, check_org),
-            *top_up_operations(credits.top_ups, lambda: config.current.directory.credit_usd, check_org),
+            *credit_grant_operations(credits, check_org, self._prepaid),
+            *top_up_operations(
+                credits.top_ups, lambda: config.current.directory.credit_usd, check_org, self._prepaid
+            ),
             *ledger_operations(credits.reading, lambda org: config.current.directory.rules(org).calendar),
         ]
 
@@ -235,9 +238,12 @@ class BackOffice:
             *conversation_operations(desk),
         ]
 
+    def _prepaid(self, org: str) -> bool:
+        return self._config.rules(org).balance_required
+
     async def _left_of(self, org: str) -> int | None:
         """What is left of a prepaid balance, for forecasts; None: the org pays afterwards."""
-        if not self._config.rules(org).balance_required:
+        if not self._prepaid(org):
             return None
         return (await self._balances.read(org)).left
 

@@ -37,7 +37,8 @@ class Notice:
     user_id: str | None = None
     key_id: str | None = None
     sent: bool = True
-    """False: recorded for completeness beside one that is sent."""
+    """Whether it goes to whoever wants to be told, which may be nobody. False: recorded for completeness beside one
+    that does."""
 
 
 def amount(microcredits: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from gateway.alerts.kind import AlertKind
 from gateway.alerts.org_settings import OrgAlertChoices
@@ -15,7 +15,7 @@ from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgPara
 from gateway.errors import BadRequest, NotAllowed
 from gateway.identity.profile import Profile, check
 from gateway.identity.roles import Action, named_org
-from gateway.settings.limits import AlertLevels, Id, Microcredits
+from gateway.settings.limits import AlertLevels, Id, Microcredits, parse_microcredits
 
 AnyKind = AlertKind | Literal["*"]
 
@@ -32,6 +32,9 @@ class SettingsBody(Strict):
     low_balance_credits: Annotated[
         Microcredits | None, Field(description="A balance at or below this is told. Default: never.")
     ] = None
+    low_balance: Annotated[
+        Amount | None, Field(description="The same as `GET` gives it, so that it can be put back.")
+    ] = None
     email: Annotated[bool, Field(description="Owners and billing are told by e-mail.")] = True
     sms: Annotated[bool, Field(description="Owners and billing are told by text message.")] = False
     daily_summary: bool = True
@@ -40,6 +43,18 @@ class SettingsBody(Strict):
     summary_hour: Annotated[
         int | None, Field(ge=0, le=23, description="In your time zone. Default: the gateway's.")
     ] = None
+
+    @model_validator(mode="after")
+    def _said_once(self) -> SettingsBody:
+        if self.low_balance is not None:
+            said = parse_microcredits(self.low_balance.credits)
+            if said != self.low_balance.microcredits or self.low_balance_credits not in (None, said):
+                raise ValueError("low_balance: says two amounts; to change it send low_balance_credits alone")
+        return self
+
+    @property
+    def low_balance_microcredits(self) -> int | None:
+        return self.low_balance_credits if self.low_balance is None else self.low_balance.microcredits
 
 
 class SettingsView(BaseModel):
@@ -133,8 +148,8 @@ class _Handlers:
         body = call.body
         choices = OrgAlertChoices(
             levels=body.levels,
-            low_balance=body.low_balance_credits,
-            **body.model_dump(exclude={"levels", "low_balance_credits"}),
+            low_balance=body.low_balance_microcredits,
+            **body.model_dump(exclude={"levels", "low_balance", "low_balance_credits"}),
         )
         await self._choices.set(named_org(call.reach), choices, actor=call.principal.actor)
         return SettingsView.of(choices)
@@ -175,7 +190,12 @@ class _Handlers:
     async def add_address(self, call: Call[OrgParams, AddressBody]) -> AddressView:
         body = call.body
         is_mail = body.channel == "email"
-        checked = check(Profile(email=body.address) if is_mail else Profile(phone=body.address))
+        try:
+            checked = check(Profile(email=body.address) if is_mail else Profile(phone=body.address))
+        except BadRequest as error:  # which names the field of a profile
+            raise BadRequest(
+                f"address{error.message[error.message.index(':') :]}", param="address"
+            ) from error
         address = checked.email if is_mail else checked.phone
         if address is None:
             raise BadRequest("address: must not be empty", param="address")

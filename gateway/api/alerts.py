@@ -36,7 +36,10 @@ class AlertView(BaseModel):
     read_at: Annotated[datetime | None, Field(description="When you read it.")]
     sent: Annotated[
         bool,
-        Field(description="false: a lower level that was passed at once with the one that was sent."),
+        Field(
+            description="Whether it went to whoever wants to be told, which may be nobody; false: a lower level that "
+            "was passed at once with one that did."
+        ),
     ]
     data: Annotated[dict[str, Any], Field(description="What it says, by kind; amounts said twice.")]
 

@@ -16,7 +16,7 @@ from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgPara
 from gateway.identity.roles import Action, Reach, named_org
 from gateway.ledger import credits as books
 from gateway.ledger.burning import GrantKind
-from gateway.ledger.grants import PRIORITY_DEFAULT, PRIORITY_MAX, NewGrant
+from gateway.ledger.grants import NOT_PREPAID_NOTE, PRIORITY_DEFAULT, PRIORITY_MAX, NewGrant
 from gateway.ledger.postgres_credits import Written
 from gateway.ledger.postgres_reading import GrantStanding
 
@@ -73,6 +73,12 @@ class GrantView(BaseModel):
         )
 
 
+class GrantedView(GrantView):
+    note: Annotated[
+        str | None, Field(description="Of an organisation that is not prepaid: that it does not use credits.")
+    ]
+
+
 class GrantPage(BaseModel):
     items: list[GrantView]
     next_cursor: str | None
@@ -94,16 +100,22 @@ class RefundWanted(Strict):
 
 
 class _Handlers:
-    def __init__(self, credits: books.Credits, check_org: Callable[[str], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        credits: books.Credits,
+        check_org: Callable[[str], Awaitable[object]],
+        prepaid: Callable[[str], bool],
+    ) -> None:
         self._credits = credits
         self._check_org = check_org
+        self._prepaid = prepaid
 
     async def _org(self, reach: Reach) -> str:
         org = named_org(reach)
         await self._check_org(org)
         return org
 
-    async def grant(self, call: Call[OrgParams, GrantWanted]) -> GrantView:
+    async def grant(self, call: Call[OrgParams, GrantWanted]) -> GrantedView:
         wanted, org = call.body, await self._org(call.reach)
         assert call.idempotency_key is not None
         new = NewGrant(
@@ -119,7 +131,8 @@ class _Handlers:
         written = await self._credits.ledger.grant(new)
         made = await self._credits.reading.grant_of(org, written.transaction_id)
         assert made is not None  # the key stands for a grant, or it would have been refused
-        return GrantView.of(made)
+        note = None if self._prepaid(org) else NOT_PREPAID_NOTE
+        return GrantedView(**dict(GrantView.of(made)), note=note)
 
     async def list(self, call: Call[GrantsParams, NoBody]) -> GrantPage:
         params = call.params
@@ -165,10 +178,10 @@ class _Handlers:
 
 
 def credit_grant_operations(
-    credits: books.Credits, check_org: Callable[[str], Awaitable[object]]
+    credits: books.Credits, check_org: Callable[[str], Awaitable[object]], prepaid: Callable[[str], bool]
 ) -> list[AnyOperation]:
-    """``check_org`` raises `NotFound` for an organisation that is not there."""
-    handlers = _Handlers(credits, check_org)
+    """``check_org`` raises `NotFound` for an organisation that is not there; ``prepaid``: whether it uses credits."""
+    handlers = _Handlers(credits, check_org, prepaid)
     return [*_giving(handlers), *_correcting(handlers)]
 
 
@@ -191,12 +204,13 @@ def _giving(handlers: _Handlers) -> list[AnyOperation]:
             name="grant_credits",
             tag="Credits",
             summary="Give credits to an organisation's balance",
-            description="They can be spent when the reply comes, on every gateway.",
+            description="They can be spent when the reply comes, on every gateway: by an organisation that is prepaid. "
+            "Of another, `note` says that it does not use any.",
             action=Action.GRANT_CREDITS,
             handler=handlers.grant,
             params=OrgParams,
             body=GrantWanted,
-            reply=GrantView,
+            reply=GrantedView,
             status=201,
             errors=(404, 409),
             idempotent=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 import orjson
@@ -22,12 +22,22 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class Dispatch:
-    """Runs operations. Raises `TollgateError`; the router says it to the caller."""
+    """Runs operations. Raises `TollgateError`; the router says it to the caller.
 
-    def __init__(self, authentication: Authentication, answers: Answers, now: Callable[[], datetime]) -> None:
+    ``check_org`` raises `NotFound` for an organisation of which there is nothing to see.
+    """
+
+    def __init__(
+        self,
+        authentication: Authentication,
+        answers: Answers,
+        now: Callable[[], datetime],
+        check_org: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._authentication = authentication
         self._answers = answers
         self._now = now
+        self._check_org = check_org
 
     async def run(
         self,
@@ -42,6 +52,8 @@ class Dispatch:
         principal.reach(operation.action, None)
         params = take_params(operation, request, path_params)
         reach = principal.reach(operation.action, getattr(params, "org", None))
+        if operation.method == "GET" and principal.org_id is None and reach.org_id is not None:
+            await self._check_org(reach.org_id)  # all others have no choice which organisation is theirs
         body = await take_body(operation, request)
         call = Call(
             principal=principal,

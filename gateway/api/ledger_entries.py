@@ -106,7 +106,13 @@ class StatementView(BaseModel):
     grants: Annotated[Amount, Field(description="Given for free.")]
     refunds: Annotated[Amount, Field(description="Of usage, less those of purchases.")]
     adjustments: Amount
-    usage: Amount
+    usage: Annotated[Amount, Field(description="Charged to the balance.")]
+    postpaid: Annotated[
+        Amount,
+        Field(
+            description="Used beside it, to be paid afterwards: of an organisation that is not prepaid, all usage."
+        ),
+    ]
     expiry: Amount
     closing: Amount
     not_posted: Annotated[
@@ -131,6 +137,7 @@ class StatementView(BaseModel):
             refunds=amount(Kind.REFUND),
             adjustments=amount(Kind.ADJUSTMENT),
             usage=Amount.of(-statement.of(Kind.USAGE)),
+            postpaid=Amount.of(statement.postpaid),
             expiry=Amount.of(-statement.of(Kind.EXPIRY, Kind.EXPIRY_REVERSAL)),
             closing=Amount.of(statement.closing),
             not_posted=Amount.of(statement.not_posted),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -48,14 +48,17 @@ class LimitBook:
         places: Places,
         *,
         file_name: str,
+        check_org: Callable[[str], Awaitable[None]],
     ) -> None:
-        """``file_name``: of limits.yaml, for who has to change it there."""
+        """``file_name``: of limits.yaml, for who has to change it there. ``check_org`` raises `NotFound` for an
+        organisation that is not there."""
         self._config = config
         self._published = published
         self._managed = managed
         self._standings = standings
         self._places = places
         self._file_name = file_name
+        self._check_org = check_org
 
     async def within(self, org: str, reach: Reach) -> list[Limit]:
         """The limits within ``reach``, in the order of their identities."""
@@ -76,6 +79,7 @@ class LimitBook:
 
     async def set(self, org: str, limit: Limit, call: Call[Any, Any]) -> LimitStanding:
         """Add ``limit`` or change it. Raises `NotFound`, `NotAllowed`, `Conflict`."""
+        await self._check_org(org)
         before = await self._changeable(org, limit, limit, call)
         if before is None and len(self._config.rules(org).limits) >= LIMITS_MAX:
             raise Conflict(f"An organisation has at most {LIMITS_MAX:,} limits; take some away first.")

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api.operation import AnyOperation
+from gateway.api.operation import AnyOperation, OrgParams
 from gateway.api.problem import MEDIA_TYPE, Problem
 from gateway.identity.roles import ACTIONS
 
@@ -157,8 +157,10 @@ def _responses(operation: AnyOperation, schemas: Schemas) -> dict[str, Any]:
     else:
         responses["204"] = {"description": "Done."}
     problem = {MEDIA_TYPE: {"schema": schemas[Problem, "serialization"]}}
+    # The organisation that an administrator names may not be there.
+    nowhere = (404,) if issubclass(operation.params, OrgParams) else ()
     # Even an operation without a body reads one that should not be there.
-    for status in sorted({*_ALWAYS, *_WITH_BODY, *operation.errors}):
+    for status in sorted({*_ALWAYS, *_WITH_BODY, *nowhere, *operation.errors}):
         responses[str(status)] = {"description": _MEANING[status], "content": problem}
     return responses
 

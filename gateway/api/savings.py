@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -13,10 +14,11 @@ from gateway.api.usage_shapes import PeriodReply
 from gateway.errors import BadRequest
 from gateway.identity.roles import Action, named_org
 from gateway.reports.comparison import ModelComparison, ModelName, compare
-from gateway.reports.consumption import Prices, price_of
+from gateway.reports.consumption import Consumption, Prices, price_of
 from gateway.reports.desk import ReportDesk
 from gateway.reports.period import Period
 from gateway.reports.prices import CurrentPrices
+from gateway.reports.question import Sums
 from gateway.reports.tips import Tip, TipKind, tips
 
 PERIOD_DAYS_MAX = 92
@@ -80,10 +82,21 @@ class ComparisonReply(BaseModel):
     alternatives: Annotated[list[AlternativeReply], Field(description="Cheapest first.")]
 
 
+class LeftOut(BaseModel):
+    """Requests that cannot be priced again: what they used is not known, as they failed or were charged their bound, or
+    they are not kept any more."""
+
+    requests: int
+    charged: Amount
+
+
 class CompareReply(BaseModel):
+    """``items`` and ``left_out`` together are all usage of the period."""
+
     org: str
     period: PeriodReply
     items: Annotated[list[ComparisonReply], Field(description="Dearest first.")]
+    left_out: LeftOut
 
 
 class TipReply(BaseModel):
@@ -112,9 +125,10 @@ def savings_operations(desk: ReportDesk, prices: CurrentPrices) -> list[AnyOpera
             period = _bounded(period_of(call.params, snapshot.calendar, call.now))
             priced = [*others, *(name for names in usual.values() for name in names)]
             consumed = await snapshot.consumed(period, prices, priced)
+            total = await snapshot.total(period)
             shown = PeriodReply.of(period, snapshot.calendar)
         items = [_comparison(one) for one in compare(consumed, prices, others, usual)]
-        return CompareReply(org=org, period=shown, items=items)
+        return CompareReply(org=org, period=shown, items=items, left_out=_left_out(total, consumed))
 
     async def advice(call: Call[PeriodParams, NoBody]) -> TipsReply:
         org = named_org(call.reach)
@@ -170,6 +184,13 @@ def _bounded(period: Period) -> Period:
     if (period.after - period.first).days > PERIOD_DAYS_MAX:
         raise BadRequest(f"start: at most {PERIOD_DAYS_MAX} days before end here", param="start")
     return period
+
+
+def _left_out(total: Sums, consumed: Sequence[Consumption]) -> LeftOut:
+    charged = total.credits_microcredits - sum(one.credits_microcredits for one in consumed)
+    return LeftOut(
+        requests=total.requests - sum(one.requests for one in consumed), charged=Amount.of(charged)
+    )
 
 
 def _comparison(one: ModelComparison) -> ComparisonReply:

@@ -16,6 +16,7 @@ from gateway.api.cursor import read_instant_cursor, write_cursor
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams, PageParams, Strict
 from gateway.errors import NotFound
 from gateway.identity.roles import Action, Principal, Reach, named_org
+from gateway.ledger.grants import NOT_PREPAID_NOTE
 from gateway.ledger.postgres_topups import Buyer, TopUps
 from gateway.ledger.topups import TopUp, TopUpStatus
 
@@ -72,6 +73,12 @@ class TopUpView(BaseModel):
         )
 
 
+class PurchaseView(TopUpView):
+    note: Annotated[
+        str | None, Field(description="Of an organisation that is not prepaid: that it does not use credits.")
+    ]
+
+
 class TopUpPage(BaseModel):
     items: list[TopUpView]
     next_cursor: str | None
@@ -95,12 +102,14 @@ class _Handlers:
         top_ups: TopUps,
         credit_usd: Callable[[], Decimal],
         check_org: Callable[[str], Awaitable[object]],
+        prepaid: Callable[[str], bool],
     ) -> None:
         self._top_ups = top_ups
+        self._prepaid = prepaid
         self._credit_usd = credit_usd
         self._check_org = check_org
 
-    async def purchase(self, call: Call[OrgParams, PurchaseWanted]) -> TopUpView:
+    async def purchase(self, call: Call[OrgParams, PurchaseWanted]) -> PurchaseView:
         org, principal = named_org(call.reach), call.principal
         await self._check_org(org)
         assert call.idempotency_key is not None
@@ -111,7 +120,8 @@ class _Handlers:
             self._credit_usd(),
             idempotency_key=_own(call.idempotency_key, principal),
         )
-        return TopUpView.of(top_up)
+        note = None if self._prepaid(org) else NOT_PREPAID_NOTE
+        return PurchaseView(**dict(TopUpView.of(top_up)), note=note)
 
     async def list(self, call: Call[TopUpsParams, NoBody]) -> TopUpPage:
         params = call.params
@@ -161,10 +171,14 @@ def _own(idempotency_key: str, principal: Principal) -> str:
 
 
 def top_up_operations(
-    top_ups: TopUps, credit_usd: Callable[[], Decimal], check_org: Callable[[str], Awaitable[object]]
+    top_ups: TopUps,
+    credit_usd: Callable[[], Decimal],
+    check_org: Callable[[str], Awaitable[object]],
+    prepaid: Callable[[str], bool],
 ) -> list[AnyOperation]:
-    """``credit_usd``: what a credit is worth now. ``check_org`` raises `NotFound` for one that is not there."""
-    handlers = _Handlers(top_ups, credit_usd, check_org)
+    """``credit_usd``: what a credit is worth now. ``check_org`` raises `NotFound` for an organisation that is not
+    there; ``prepaid``: whether it uses credits."""
+    handlers = _Handlers(top_ups, credit_usd, check_org, prepaid)
     return [*_asking(handlers), *_deciding(handlers)]
 
 
@@ -176,12 +190,13 @@ def _asking(handlers: _Handlers) -> list[AnyOperation]:
             name="purchase_credits",
             tag="Credits",
             summary="Ask to buy credits",
-            description="Makes a pending top-up; `instructions` say how to pay. The credits come when it is confirmed.",
+            description="Makes a pending top-up; `instructions` say how to pay. The credits come when it is confirmed. "
+            "`note` says so where they cannot be spent, since the organisation is not prepaid.",
             action=Action.BUY,
             handler=handlers.purchase,
             params=OrgParams,
             body=PurchaseWanted,
-            reply=TopUpView,
+            reply=PurchaseView,
             status=201,
             errors=(404, 409),
             idempotent=True,

@@ -123,7 +123,8 @@ def usage_operations(desk: ReportDesk) -> list[AnyOperation]:
             summary="Usage added up: a series, a split, or both",
             description=(
                 "By the organisation's own hours, days, weeks and months. Instants are widened to whole quarters of an "
-                "hour; the reply says which. `format=csv` streams every group, whatever the limit."
+                "hour; the reply says which. `group_by=user&group_by=model` splits by both. "
+                "`format=csv` streams every group, whatever the limit."
             ),
             action=Action.SEE_USAGE,
             handler=usage,

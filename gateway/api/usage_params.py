@@ -6,13 +6,14 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway.api.credit_fields import within_years
 from gateway.api.operation import OrgParams
 from gateway.errors import BadRequest
 from gateway.reports.period import DAY, Granularity, OrgCalendar, Period, ReportPeriod
 from gateway.reports.question import Dimension, Filters
+from gateway.settings.limits import OperationName
 
 PERIOD_DAYS_MAX = 1830
 """Five years."""
@@ -28,6 +29,18 @@ def _day_or_instant(text: str) -> str:
     elif within_years(datetime.fromisoformat(text.replace(" ", "+"))).tzinfo is None:
         raise ValueError("needs an offset, e.g. 2026-11-22T10:00:00Z; or give a date, e.g. 2026-11-22")
     return text
+
+
+def _name_and_value(text: str | None) -> str | None:
+    if text is not None and ":" not in text[1:]:
+        raise ValueError("write name:value, e.g. feature:search")
+    return text
+
+
+def _one(name: object) -> object:
+    if isinstance(name, str) and "," in name:
+        raise ValueError("one each time: group_by=user&group_by=model")
+    return name
 
 
 Moment = Annotated[str, Field(max_length=40), AfterValidator(_day_or_instant)]
@@ -58,10 +71,14 @@ class FilterParams(PeriodParams):
     key: Values = ()
     provider: Values = ()
     model: Values = ()
-    operation: Values = ()
+    operation: Annotated[tuple[OperationName, ...], Field(max_length=FILTER_VALUES_MAX)] = ()
     conversation: Values = ()
     status: Values = ()
-    tag: Annotated[str | None, Field(max_length=512, pattern="^[^:]+:", description="`name:value`")] = None
+    tag: Annotated[
+        str | None,
+        Field(max_length=512, description="`name:value`", json_schema_extra={"pattern": "^[^:]+:"}),
+        AfterValidator(_name_and_value),
+    ] = None
 
     def filters(self) -> Filters:
         name, _, value = (self.tag or "").partition(":")
@@ -82,7 +99,12 @@ class SeriesParams(FilterParams):
     granularity: Annotated[Granularity, Field(description="How wide each step is, in local time.")] = (
         Granularity.NONE
     )
-    group_by: Annotated[tuple[Dimension, ...], Field(max_length=len(Dimension))] = ()
+    group_by: Annotated[
+        tuple[Annotated[Dimension, BeforeValidator(_one)], ...],
+        Field(
+            max_length=len(Dimension), description="Several, one each time: `group_by=user&group_by=model`."
+        ),
+    ] = ()
     tag_name: Annotated[str | None, Field(max_length=256, description="Of `group_by=tag`.")] = None
 
 

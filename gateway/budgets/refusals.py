@@ -52,23 +52,36 @@ def budget_refusal(refusal: Refusal, charge: Charge, calendar: Calendar, need: i
         "resets_at_us": end_us,
         "time_zone": calendar.time_zone,
     }
-    spent = f"{credits_text(refusal.settled)} of {credits_text(refusal.cap)} credits are spent"
+    spent = f"{credits_text(refusal.settled)} of {_cap_text(limit.amount, refusal.cap)} are spent"
     resets = "it does not reset" if end_us is None else f"it resets at {calendar.local(end_us)}"
     if refusal.shortage is Shortage.NEVER:
         return BudgetExceeded(
             f"This request never fits: it needs at least {credits_text(need)} credits and the "
-            f"{text} is {credits_text(refusal.cap)} credits. "
+            f"{text} is {_cap_text(limit.amount, refusal.cap)}. "
             f"Ask for less output, or for a higher limit.",
             detail=detail,
         )
     if refusal.shortage is Shortage.EXHAUSTED:
-        return BudgetExceeded(f"The {text} is used up: {spent}; {resets}.", detail=detail)
+        left = refusal.cap - refusal.settled
+        if left <= 0:
+            return BudgetExceeded(f"The {text} is used up: {spent}; {resets}.", detail=detail)
+        return BudgetExceeded(
+            f"The {text} has too little left: {spent}, and this request needs at least {credits_text(need)} where "
+            f"{credits_text(left)} are left; {resets}.",
+            detail=detail,
+        )
     return BudgetContended(
         f"The {text} has no room right now: {spent} and {credits_text(refusal.held)} are held "
         f"by requests in flight; try again shortly.",
         retry_after_s=CONTENDED_RETRY_S,
         detail=detail,
     )
+
+
+def _cap_text(amount: int, cap: int) -> str:
+    """The limit as it is declared, which people know, and how far its grace goes where that is what counts."""
+    grace = "" if cap == amount else f" ({credits_text(cap)} with grace)"
+    return f"{credits_text(amount)} credits{grace}"
 
 
 def balance_refusal(refusal: Refusal, org: str, need: int) -> TollgateError:
@@ -84,9 +97,10 @@ def balance_refusal(refusal: Refusal, org: str, need: int) -> TollgateError:
         "needed_microcredits": need,
     }
     left = credits_text(refusal.cap - refusal.settled)
+    state = "does not suffice" if refusal.cap > refusal.settled else "is used up"
     if refusal.shortage is Shortage.EXHAUSTED:
         return BalanceExhausted(
-            f"The prepaid balance of org {org} is used up: {left} credits are left and this request needs at "
+            f"The prepaid balance of org {org} {state}: {left} credits are left and this request needs at "
             f"least {credits_text(need)}. Buy credits to go on.",
             detail=detail,
         )

@@ -10,6 +10,7 @@ from gateway.alerts.postgres_book import AlertReading
 from gateway.alerts.wording import message
 from gateway.budgets.windows import Calendar
 from gateway.cli.keys import print_table
+from gateway.cli.registry import registry_of
 from gateway.cli.stores import actor, open_stores
 from gateway.identity.roles import Reach
 
@@ -28,16 +29,17 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 
 
 async def _list(options: argparse.Namespace) -> int:
-    rows = [("WHEN", "SEVERITY", "KIND", "WHAT", "SENT")]
+    rows = [("WHEN", "SEVERITY", "KIND", "WHAT", "ANNOUNCED")]
     async with open_stores(options.config) as stores:
+        await registry_of(stores).known_orgs.check_read(options.org)
         calendar: Calendar = (await stores.holds.limits(options.org)).calendar
         found = await AlertReading(stores.postgres).page(
             options.org, Reach(options.org), actor(), limit=max(1, options.limit)
         )
         for alert in found:
             when = calendar.local(int(alert.occurred_at.timestamp() * 1_000_000))
-            sent = "yes" if alert.sent else "with a higher level"
-            rows.append((when, alert.severity, alert.kind, message(alert, calendar).title, sent))
+            announced = "by itself" if alert.sent else "with a higher level"
+            rows.append((when, alert.severity, alert.kind, message(alert, calendar).title, announced))
     if len(rows) == 1:
         print(f"nothing happened in {options.org}")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 from typing import Any
 
@@ -14,6 +15,8 @@ from gateway.cli.stores import open_stores
 from gateway.errors import BadRequest, StoreUnavailable
 from gateway.stores.postgres_audit import AuditEntry, AuditLog
 from gateway.stores.redis_witness import AuditWitness
+
+_HEAD = re.compile("[0-9a-fA-F]{64}")
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
@@ -41,10 +44,9 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 
 
 async def _verify(options: argparse.Namespace) -> int:
-    try:
-        head = None if options.head is None else bytes.fromhex(options.head)
-    except ValueError as error:
-        raise BadRequest("--head: must be hexadecimal, as `audit verify` prints it") from error
+    if options.head is not None and not _HEAD.fullmatch(options.head):
+        raise BadRequest("--head: must be all of the 64 hexadecimal digits that `audit verify` prints")
+    head = None if options.head is None else bytes.fromhex(options.head)
     async with open_stores(options.config) as stores:
         noted, compared = await _noted(AuditWitness(stores.postgres, stores.redis))
         heads = [one for one in (head, noted) if one is not None]

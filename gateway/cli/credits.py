@@ -14,13 +14,16 @@ from gateway.alerts.service import AlertSections
 from gateway.alerts.top_up_news import TopUpMessages
 from gateway.budgets.balances import BalanceReading
 from gateway.cli.keys import print_table
+from gateway.cli.moments import instant
+from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest
 from gateway.identity.declared import Declared
+from gateway.identity.orgs import Org
 from gateway.ledger.burning import GrantKind
 from gateway.ledger.credits import Credits
 from gateway.ledger.drafts import Kind
-from gateway.ledger.grants import PRIORITY_DEFAULT, NewGrant
+from gateway.ledger.grants import NOT_PREPAID_NOTE, PRIORITY_DEFAULT, NewGrant
 from gateway.ledger.topups import ManualPayments, TopUp, TopUpStatus
 from gateway.reload import LiveConfig
 from pricing.money import format_credits, parse_credits
@@ -60,7 +63,7 @@ def _add_giving(actions: Any, with_config: argparse.ArgumentParser) -> None:
         "--priority", type=int, default=PRIORITY_DEFAULT, metavar="N", help="lower ones are used first"
     )
     grant.add_argument(
-        "--expires", type=_instant, metavar="WHEN", help="a whole minute, UTC: 2027-01-01 or 2027-01-01T08:00"
+        "--expires", type=instant, metavar="WHEN", help="a whole minute, UTC: 2027-01-01 or 2027-01-01T08:00"
     )
     adjust = _command(actions, with_config, "adjust", _adjust, "correct a balance, up or down")
     adjust.add_argument("org", metavar="ORG")
@@ -132,14 +135,17 @@ async def _grant(options: argparse.Namespace, stores: Stores, credits: Credits) 
         options.priority,
         options.expires,
     )
+    there = await registry_of(stores).orgs.get(options.org)
     written = await credits.ledger.grant(new)
     print(f"transaction {written.transaction_id}{'' if written.new else ' (made before with this key)'}")
     await _print_balance(stores, options.org)
+    _print_note(there)
 
 
 async def _adjust(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     text = options.credits.strip()
     amount = -parse_credits(text[1:]) if text.startswith("-") else parse_credits(text)
+    await registry_of(stores).known_orgs.check(options.org)
     written = await credits.ledger.adjust(
         options.org, amount, reason=options.reason, actor=actor(), idempotency_key=_key(options)
     )
@@ -148,6 +154,7 @@ async def _adjust(options: argparse.Namespace, stores: Stores, credits: Credits)
 
 
 async def _refund(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
+    await registry_of(stores).known_orgs.check(options.org)
     written = await credits.ledger.refund(
         options.org,
         options.transaction,
@@ -161,6 +168,7 @@ async def _refund(options: argparse.Namespace, stores: Stores, credits: Credits)
 
 
 async def _show(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
+    await registry_of(stores).known_orgs.check_read(options.org)
     await credits.poster.post(options.org, _now())
     await _print_balance(stores, options.org)
     grants = await credits.reading.grants(options.org, GRANTS_SHOWN, alive_at=_now())
@@ -178,17 +186,20 @@ async def _show(options: argparse.Namespace, stores: Stores, credits: Credits) -
 
 async def _ledger(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     kind = None if options.kind is None else Kind(options.kind)
+    await registry_of(stores).known_orgs.check_read(options.org)
     await credits.poster.post(options.org, _now())
     entries = await credits.reading.entries(options.org, max(1, options.limit), kind=kind)
     if not entries:
         print("no transactions")
         return
-    rows = [("TRANSACTION", "AT", "KIND", "CHANGE", "BALANCE", "BY", "REASON")]
+    rows = [("TRANSACTION", "AT", "KIND", "AMOUNT", "CHANGE", "BALANCE", "BY", "REASON")]
     for entry in entries:
         change = sum(line.amount for line in entry.lines if line.account == "customer_credit")
+        # What was not charged to the balance changes nothing in it, and was moved all the same.
+        moved = sum(line.amount for line in entry.lines if line.amount > 0)
         rows.append(
-            (str(entry.id), _minute(entry.occurred_at), entry.kind.value, format_credits(change),
-             format_credits(entry.balance_after), entry.actor, entry.reason)
+            (str(entry.id), _minute(entry.occurred_at), entry.kind.value, format_credits(moved),
+             format_credits(change), format_credits(entry.balance_after), entry.actor, entry.reason)
         )  # fmt: skip
     print_table(rows)
 
@@ -210,8 +221,10 @@ async def _list_top_ups(options: argparse.Namespace, stores: Stores, credits: Cr
 
 async def _confirm(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     org = await credits.top_ups.org_of(options.top_up)
+    there = await registry_of(stores).orgs.get(org)
     _print_top_up(await credits.top_ups.confirm(org, options.top_up, actor=actor(), reason=options.reason))
     await _print_balance(stores, org)
+    _print_note(there)
 
 
 async def _cancel(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
@@ -221,6 +234,11 @@ async def _cancel(options: argparse.Namespace, stores: Stores, credits: Credits)
 
 def _print_top_up(top_up: TopUp) -> None:
     print(f"{top_up.top_up_id}: {top_up.status.value}, {format_credits(top_up.amount_microcredits)} credits")
+
+
+def _print_note(org: Org) -> None:
+    if not org.profile.balance_required:
+        print(f"note: {NOT_PREPAID_NOTE}")
 
 
 async def _print_balance(stores: Stores, org: str) -> None:
@@ -251,9 +269,3 @@ def _now() -> datetime:
 
 def _minute(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _instant(text: str) -> datetime:
-    """Of a command line: UTC unless it says otherwise."""
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

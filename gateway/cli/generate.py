@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from gateway.cli.moments import day
 from gateway.cli.progress import Bar
-from gateway.ledger.generated_usage import made_orgs, plan
+from gateway.cli.registry import registry_of
+from gateway.cli.stores import actor, open_stores
+from gateway.errors import NotFound
+from gateway.identity.orgs import OrgProfile
+from gateway.ledger.generated_usage import MadeOrg, made_orgs, plan
 from gateway.ledger.postgres_generated import GeneratedUsage
 from gateway.reload import LiveConfig
 from gateway.settings.config import load_settings
@@ -16,19 +23,18 @@ from gateway.stores.postgres import Postgres
 
 
 def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
-    # Without help it is not listed: it is no command for an installation that is in use.
     parser = commands.add_parser(
         "generate-usage",
         parents=[with_config],
-        description="Write made-up usage of made-up organisations. For trials and measurements only: it fills the "
-        "tables that real usage is written to. Repeating it with the same numbers adds nothing.",
+        help="a made-up past of made-up organisations; not for an installation that is in use",
+        description="Write made-up usage of made-up organisations, which it makes unless they are there. For trials "
+        "and measurements only: it fills the tables that real usage is written to. Repeating it with the same numbers "
+        "adds nothing.",
     )
     parser.add_argument("--org", type=int, default=4, metavar="N", help="how many organisations (default: 4)")
     parser.add_argument("--rows", type=int, default=100_000, metavar="N", help="requests (default: 100000)")
     parser.add_argument("--days", type=int, default=365, metavar="N", help="over so many days (default: 365)")
-    parser.add_argument(
-        "--until", type=date.fromisoformat, metavar="DATE", help="the day after the last (default: today)"
-    )
+    parser.add_argument("--until", type=day, metavar="DATE", help="the day after the last (default: today)")
     parser.add_argument("--prefix", default="org", help="what the organisations are called, before a number")
     parser.add_argument(
         "--writers", type=int, default=2, metavar="N", help="connections that write (default: 2)"
@@ -43,7 +49,8 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 
 async def _generate(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, weak_admin_token_ok=True)
-    orgs = made_orgs(options.org, options.prefix)
+    wanted = made_orgs(options.org, options.prefix)
+    orgs = await _there(options, wanted)
     until = options.until or datetime.now(UTC).date()
     prices = LiveConfig(settings).current.prices
     postgres = Postgres(settings.postgres.dsn.get_secret_value(), connections_max=options.writers + 1)
@@ -60,4 +67,22 @@ async def _generate(options: argparse.Namespace) -> int:
     finally:
         await postgres.stop()
     print(f"{new:,} requests written, {done - new:,} were there")
+    print(f"of {', '.join(org.org_id for org in orgs)}: see `tollgate report {orgs[0].org_id}`")
+    print(f"over the API with the admin token: GET /api/credits/usage?org={orgs[0].org_id}")
     return 0
+
+
+async def _there(options: argparse.Namespace, wanted: Sequence[MadeOrg]) -> list[MadeOrg]:
+    """The organisations, made unless they are there, in which case their own time zone counts: what cuts days has to
+    be one for reports, balances and statements."""
+    found = []
+    async with open_stores(options.config) as stores:
+        orgs = registry_of(stores).orgs
+        for org in wanted:
+            try:
+                there = await orgs.get(org.org_id)
+            except NotFound:
+                profile = OrgProfile(org.org_id, org.time_zone, balance_required=options.prepaid)
+                there = await orgs.create(org.org_id, profile, actor=actor())
+            found.append(replace(org, time_zone=there.profile.time_zone))
+    return found

@@ -31,7 +31,9 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--org", required=True, metavar="ID", help="the organisation that pays, as in limits.yaml"
     )
-    create.add_argument("--team", metavar="ID", help="the team whose limits apply; default: none")
+    create.add_argument(
+        "--team", metavar="ID", help="the team whose limits apply; default: the only one of --user"
+    )
     create.add_argument(
         "--user", metavar="ID", help="its owner, whose limits apply; default: none (a service key)"
     )
@@ -90,6 +92,7 @@ async def _create(options: argparse.Namespace) -> int:
         trusted_attribution=options.trusted_attribution,
     )
     async with open_stores(options.config) as stores:
+        new = await registry_of(stores).keys.in_own_team(new)
         issued = await _issuer(stores).create(new, actor=actor())
         known = await _known(stores, options.org)
     print(f"{issued.listed.record.key_id}: keep this key, it is not shown again", file=sys.stderr)

@@ -11,6 +11,7 @@ from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.wording import limit_text
 from gateway.cli.keys import print_table
 from gateway.cli.limits_table import TITLES, limit_rows
+from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest, NotFound
 from gateway.reload import LiveConfig
@@ -83,6 +84,7 @@ async def _set(options: argparse.Namespace) -> int:
         )
     limit = _named(options, parse_credits(options.credits), grace, enforce=not options.shadow)
     async with open_stores(options.config) as stores:
+        await registry_of(stores).known_orgs.check(options.org)
         newer_than = await _version(stores, options.org, limit)
         before = await ManagedLimits(stores.postgres, stores.redis).set(
             options.org, limit, newer_than=newer_than, actor=actor()

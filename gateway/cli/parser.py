@@ -34,6 +34,8 @@ from gateway.errors import ConfigError, TollgateError
 from pricing.errors import PricingError
 
 CONFIG_DEFAULT = Path("config/tollgate.yaml")
+CONFIG_OF_UP = Path(".tollgate/tollgate.yaml")
+"""What `tollgate up` makes unless it is told another place."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,6 +49,12 @@ def run(arguments: Sequence[str]) -> int:
         print("tollgate: " + (f"{len(problems)} problems" if several else problems[0]), file=sys.stderr)
         for problem in problems if several else ():
             print(f"  {problem}", file=sys.stderr)
+        if (
+            getattr(options, "config", None) == CONFIG_DEFAULT
+            and not CONFIG_DEFAULT.exists()
+            and CONFIG_OF_UP.exists()
+        ):
+            print(f"tollgate: did you mean --config {CONFIG_OF_UP}?", file=sys.stderr)
         return 2
     except (TollgateError, PricingError, EmbeddedError) as error:
         print(f"tollgate: {error}", file=sys.stderr)

@@ -111,7 +111,8 @@ async def _create(registry: Registry, options: argparse.Namespace) -> str:
     kind = "service" if options.service else "person"
     new = NewPerson(options.user, kind, _given(options), memberships)  # type: ignore[arg-type]
     person = await registry.people.create(options.org, new, by=operator())
-    return f"{person.user_id} is made; `tollgate keys create --org {options.org} --user {person.user_id}` gives a key"
+    key = f"tollgate keys create --org {options.org} --user {person.user_id} --name laptop --config {options.config}"
+    return f"{person.user_id} is made; `{key}` gives a key"
 
 
 def _given(options: argparse.Namespace) -> Profile:

@@ -8,10 +8,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.cli.stores import Stores, actor
 from gateway.errors import BadRequest
+from gateway.identity.declared import Declarations
+from gateway.identity.known_orgs import KnownOrgs
 from gateway.identity.registry import Registry
 from gateway.identity.roles import Principal, Role
 from gateway.identity.vault import Vault
+from gateway.settings.config import Settings
 from gateway.settings.limits import load_limits
+from gateway.stores.postgres import Postgres
 
 
 def registry_of(stores: Stores) -> Registry:
@@ -27,6 +31,12 @@ def registry_of(stores: Stores) -> Registry:
         # An operator is bound by no key.
         limited=lambda org, key: False,
     )
+
+
+def known_orgs(postgres: Postgres, settings: Settings) -> KnownOrgs:
+    """For commands that need nothing else of the registry."""
+    limits = load_limits(settings.limits)
+    return KnownOrgs(postgres, Declarations(lambda: limits, settings.limits))
 
 
 def operator() -> Principal:

@@ -11,7 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.moments import day
 from gateway.cli.progress import Bar
+from gateway.cli.registry import known_orgs
 from gateway.errors import NotFound
 from gateway.identity.roles import Reach
 from gateway.ledger.postgres_calendars import Calendars
@@ -23,7 +25,7 @@ from gateway.reports.json_report import report_json
 from gateway.reports.period import DAY, Granularity, ReportPeriod
 from gateway.reports.postgres_usage_reading import UsageReader
 from gateway.reports.streams import report_csv, report_focus, report_page
-from gateway.reports.usage_report import UsageReport
+from gateway.reports.usage_report import UsageReport, called
 from gateway.reports.veil import Veil
 from gateway.settings.config import Settings, load_settings
 from gateway.stores.postgres import Postgres
@@ -43,9 +45,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--period", choices=[kind.value for kind in ReportPeriod], default=ReportPeriod.MONTHLY.value
     )
-    parser.add_argument(
-        "--day", type=date.fromisoformat, metavar="DATE", help="any date in it (default: today)"
-    )
+    parser.add_argument("--day", type=day, metavar="DATE", help="any date in it (default: today)")
     parser.add_argument("--format", choices=["text", "json", "csv", "focus", "pdf"], default="text")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     parser.set_defaults(run=lambda options: asyncio.run(_report(options)))
@@ -85,6 +85,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Postgres]:
 @asynccontextmanager
 async def _snapshot(settings: Settings, org: str) -> AsyncIterator[Snapshot]:
     async with _postgres(settings) as postgres, UsageReader(postgres).snapshot() as reading:
+        await known_orgs(postgres, settings).check_read(org)
         yield Snapshot(reading, org, Reach(org), await reading.calendar(org))
 
 
@@ -137,7 +138,7 @@ def _lines(report: UsageReport) -> list[str]:
     for title, groups in (("OPERATION", report.operations), ("MODEL", report.models[:LISTED_MAX])):
         lines += ["", f"{title:40} {'REQUESTS':>12} {'CREDITS':>20}"]
         lines += [
-            f"{'/'.join(name for name in group.names if name):40} {group.sums.requests:>12,} "
+            f"{called(group):40} {group.sums.requests:>12,} "
             f"{format_credits(group.sums.credits_microcredits):>20}"
             for group in groups
         ]
@@ -170,6 +171,8 @@ async def _rebuild(options: argparse.Namespace) -> int:
     settings = load_settings(options.config, weak_admin_token_ok=True)
     async with _postgres(settings) as postgres:
         calendars = Calendars(postgres)
+        for org in options.orgs:
+            await known_orgs(postgres, settings).check_read(org)
         orgs = options.orgs or await calendars.orgs()
         with Bar(len(orgs)) as bar:
             for number, org in enumerate(orgs):

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.alerts.postgres_deliveries import DeliveryTable
 from gateway.alerts.postgres_webhooks import WebhookReading
 from gateway.cli.keys import print_table
+from gateway.cli.moments import instant
 from gateway.cli.stores import actor, open_stores
 from gateway.errors import BadRequest
 
@@ -42,15 +43,10 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     )
     replay.add_argument("webhook_id", metavar="WEBHOOK-ID")
     replay.add_argument("--delivery", metavar="ID", help="this one")
-    replay.add_argument("--since", metavar="TIME", type=_instant, help="e.g. 2026-11-22T08:00:00Z")
-    replay.add_argument("--until", metavar="TIME", type=_instant)
+    replay.add_argument("--since", metavar="TIME", type=instant, help="e.g. 2026-11-22T08:00:00Z")
+    replay.add_argument("--until", metavar="TIME", type=instant)
     replay.add_argument("--state", choices=["delivered", "failed", "cancelled"], help="only those")
     replay.set_defaults(run=lambda options: asyncio.run(_replay(options)))
-
-
-def _instant(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 async def _list(options: argparse.Namespace) -> int:

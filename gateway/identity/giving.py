@@ -92,6 +92,17 @@ class KeyGiving:
         new = await self._narrowed(new, by)
         return await self._issuer.create(new, actor=by.actor, now=now)
 
+    async def in_own_team(self, new: NewKey) -> NewKey:
+        """``new`` with the team that it counts for. Its user need not be known: an operator gives keys to anybody.
+
+        Raises `BadRequest` if the user has several teams and none is named, `Conflict` (a suspended user).
+        """
+        try:
+            standing = await self._standing(new.org_id, new.user_id)
+        except NotFound:
+            return new
+        return in_own_team(new, standing)
+
     async def rotate(
         self, key_id: str, *, old_until: datetime | None, by: Principal, reach: Reach, now: datetime
     ) -> IssuedKey:
@@ -183,15 +194,27 @@ def narrowed(new: NewKey, own: KeyRecord) -> NewKey:
     return replace(new, allowed_models=models, allowed_operations=operations, expires_at=expires_at)
 
 
+def in_own_team(new: NewKey, standing: Standing) -> NewKey:
+    """``new`` in the team of its user, unless it names one: without, it would escape what binds the team. Raises
+    `BadRequest` where there are several to choose from."""
+    if new.team_id is not None or new.user_id is None or not standing.teams:
+        return new
+    if len(standing.teams) > 1:
+        teams = ", ".join(sorted(standing.teams))
+        raise BadRequest(
+            f"team: {new.user_id} is in several teams ({teams}): say for which one", param="team"
+        )
+    return replace(new, team_id=next(iter(standing.teams)))
+
+
 def placed(new: NewKey, by: Principal, reach: Reach, standing: Standing) -> NewKey:
     """With the team that the key counts for. Raises `NotAllowed` where ``by`` may not make such a key."""
-    if new.team_id is None and new.user_id is not None and len(standing.teams) == 1:
-        new = replace(new, team_id=next(iter(standing.teams)))
+    own = new.user_id is not None and new.user_id == by.user_id
+    # Who may make no key for somebody is not told either which teams they are in.
+    if reach.whole or own or len(standing.teams) == 1:
+        new = in_own_team(new, standing)
     if reach.whole:
         return new
-    own = new.user_id is not None and new.user_id == by.user_id
-    if own and new.team_id is None and standing.teams:
-        raise BadRequest("team: say for which of your teams", param="team")
     if own and (new.team_id is None or new.team_id in standing.teams):
         return new
     of_team = new.user_id is None or new.team_id in standing.teams

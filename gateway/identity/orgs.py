@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from gateway.budgets.postgres_managed import bump
 from gateway.budgets.windows import Weekday
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict
 from gateway.identity.declared import Declarations
 from gateway.identity.keys import Source
+from gateway.identity.known_orgs import no_such_org
 from gateway.settings.limits import OrgSettings, WeekStart
 from gateway.stores import postgres_audit
 from gateway.stores.postgres import Postgres, Row, Session
@@ -87,7 +88,7 @@ class Orgs:
             return _declared(declared)
         row = await self._postgres.fetch_one(_SQL["find_org"], org)
         if row is None:
-            raise NotFound(f"There is no organisation {org!r}.", param="org")
+            raise no_such_org(org)
         return _made(row)
 
     async def page(self, after: str | None, limit: int) -> list[Org]:
@@ -118,7 +119,7 @@ class Orgs:
         async with self._postgres.transaction() as session:
             row = await session.fetch_one(_SQL["lock_org"], org)
             if row is None:
-                raise NotFound(f"There is no organisation {org!r}.", param="org")
+                raise no_such_org(org)
             before = _made(row).profile
             after = replace(before, **changes)
             if after != before:

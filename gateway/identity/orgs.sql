@@ -1,6 +1,15 @@
 -- name: find_org
 SELECT * FROM orgs WHERE org_id = $1
 
+-- name: org_is_made
+SELECT EXISTS (SELECT FROM orgs WHERE org_id = $1)
+
+-- name: org_has_a_past
+SELECT EXISTS (SELECT FROM orgs WHERE org_id = $1)
+    OR EXISTS (SELECT FROM org_calendars WHERE org_id = $1)
+    OR EXISTS (SELECT FROM usage_days WHERE org_id = $1)
+    OR EXISTS (SELECT FROM ledger_transactions WHERE org_id = $1)
+
 -- name: orgs
 SELECT * FROM orgs WHERE ($1::text IS NULL OR org_id COLLATE "C" > $1) ORDER BY org_id COLLATE "C" LIMIT $2
 

@@ -11,6 +11,7 @@ from gateway.identity.declared import Declarations
 from gateway.identity.erasure import Erasures
 from gateway.identity.giving import KeyGiving
 from gateway.identity.issuing import KeyIssuer, Revocations
+from gateway.identity.known_orgs import KnownOrgs
 from gateway.identity.orgs import Orgs, Publishing
 from gateway.identity.people import People
 from gateway.identity.postgres_keys import KeyTable
@@ -63,6 +64,7 @@ class Registry:
         self.key_table = KeyTable(postgres)
         self.people_table = PeopleTable(postgres, vault)
         self.issuer = KeyIssuer(self.key_table, SharedKeys(redis), holds)
+        self.known_orgs = KnownOrgs(postgres, self.declarations)
         self.orgs = Orgs(postgres, self.declarations, self.publishing)
         self.teams = Teams(postgres, self.declarations, self.orgs, self.publishing)
         self.people = People(

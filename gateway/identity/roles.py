@@ -78,7 +78,7 @@ _COLUMNS = (Role.ADMIN, Role.OWNER, Role.BILLING, Role.LEAD, Role.MEMBER, Role.A
 _TABLE: Mapping[Action, tuple[Extent, ...]] = {
     #                          admin owner billing lead member auditor caller
     Action.SEE_ME:             (P, O, O, S, S, O, S),
-    Action.QUOTE:              (P, S, S, S, S, S, S),
+    Action.QUOTE:              (N, S, S, S, S, S, S),
     Action.SEE_BALANCE:        (P, O, O, O, O, O, O),
     Action.SEE_USAGE:          (P, O, O, T, S, O, S),
     Action.SEE_TIPS:           (P, O, O, T, S, O, S),

@@ -15,6 +15,13 @@ REASON_CHARS_MAX = 500
 KEY_CHARS_MAX = 255
 
 
+NOT_PREPAID_NOTE = (
+    "This organisation is not prepaid: its calls use no credits and are paid afterwards, so these stay as they are "
+    "until `balance: {required: true}` is declared for it."
+)
+"""Said wherever such an organisation is given credits: they may be meant for when it is, so nothing is refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewGrant:
     """What somebody wants to give. Microcredits."""

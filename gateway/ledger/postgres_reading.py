@@ -77,6 +77,8 @@ class Statement:
     lines: Mapping[Kind, StatementLine]
     not_posted: int
     """Usage in this time that is on record and not in the ledger yet: some seconds' worth, for the latest month."""
+    postpaid: int
+    """Usage in this time that was not charged to the balance; it changes neither opening nor closing."""
 
     def of(self, *kinds: Kind) -> int:
         return sum(self.lines[kind].microcredits for kind in kinds if kind in self.lines)
@@ -128,6 +130,7 @@ class LedgerReading:
         async with self._postgres.transaction("repeatable_read", readonly=True) as session:
             opening: int = await session.fetch_value(_SQL["balance_before"], org_id, start)
             rows = await session.fetch(_SQL["statement"], org_id, start, end)
+            postpaid: int = await session.fetch_value(_SQL["postpaid"], org_id, start, end)
             not_posted: int = await session.fetch_value(_SQL["usage_not_posted"], org_id, start, end)
         lines = {
             Kind(row["kind"]): StatementLine(
@@ -136,7 +139,7 @@ class LedgerReading:
             for row in rows
         }
         closing = opening + sum(line.microcredits for line in lines.values())
-        return Statement(start, end, opening, closing, lines, not_posted)
+        return Statement(start, end, opening, closing, lines, not_posted, postpaid)
 
 
 def _entry(row: Row, lines: list[Line]) -> LedgerEntry:

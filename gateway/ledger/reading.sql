@@ -44,6 +44,18 @@ SELECT (
         WHERE t.org_id = $1 AND t.occurred_at >= $2), 0)
 )::bigint
 
+-- name: postpaid
+-- Used in [$2, $3) without being charged to the balance, posted or about to be.
+SELECT (
+    coalesce((
+        SELECT sum(l.amount_microcredits)
+        FROM ledger_transactions t JOIN ledger_lines l ON l.transaction_id = t.id AND l.account = 'usage_revenue'
+        WHERE t.org_id = $1 AND t.kind = 'postpaid_usage' AND t.occurred_at >= $2 AND t.occurred_at < $3), 0)
+    + coalesce((
+        SELECT sum(microcredits) FROM ledger_pending
+        WHERE org_id = $1 AND NOT from_balance AND minute >= $2 AND minute < $3), 0)
+)::bigint
+
 -- name: usage_not_posted
 SELECT coalesce(sum(microcredits), 0)::bigint FROM ledger_pending
 WHERE org_id = $1 AND from_balance AND minute >= $2 AND minute < $3

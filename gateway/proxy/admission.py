@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from gateway.budgets.directory import check_allow_lists
@@ -47,6 +47,11 @@ class Admissions:
         self._tokens = tokens
         self._holdings = holdings
         self._gateway_id = gateway_id
+
+    def priced_by(self, providers: Iterable[Provider], model: str) -> list[Provider]:
+        """Those of ``providers`` that have a price for ``model``."""
+        book = self._config().prices
+        return [provider for provider in providers if _has_price(book, provider, model)]
 
     def prepare(
         self, provider: Provider, call: Call, key: KeyRecord, request_id: str, headers: Mapping[str, str]
@@ -143,6 +148,14 @@ class Admissions:
         )
         ask = replace(prepared.ask, fixed=lower.fixed, least=lower.least, most=lower.most)
         return replace(prepared, estimate=lower, ask=ask)
+
+
+def _has_price(book: PriceBook, provider: Provider, model: str) -> bool:
+    try:
+        price_lookup(book, provider)(model)
+    except PricingError:
+        return False
+    return True
 
 
 def price_lookup(book: PriceBook, provider: Provider) -> PriceOf:

@@ -11,7 +11,7 @@ from functools import partial
 from aiohttp import web
 
 from gateway.budgets.holding import Holding
-from gateway.errors import BadRequest, TollgateError, Unauthenticated, UnsupportedRoute
+from gateway.errors import BadRequest, TollgateError, Unauthenticated, UnpricedModel, UnsupportedRoute
 from gateway.identity.keys import KeyRecord
 from gateway.metering.reading import NoReader
 from gateway.metering.tokens import TokenCounter
@@ -89,7 +89,7 @@ class Proxy:
             key = await self._authenticated(client_key(request.headers, query))
             route = dialect.match(request.method, path, query)
             if route is None:
-                raise UnsupportedRoute(f"{request.method} {path}: not a route whose cost is understood here.")
+                raise _not_understood(dialect, request.method, path, query)
             route_name = route.name
             with self._room.share(key.org_id) as share:
                 response = await self._run(
@@ -124,7 +124,7 @@ class Proxy:
             # Servers that take no body here would read it as the next request.
             raise BadRequest(f"A {request.method} request has no body here; send it without one.")
         call = await _understood(target, body, request.headers)
-        prepared = self._admissions.prepare(target.provider, call, key, request_id, request.headers)
+        prepared = self._prepared(target.provider, call, key, request_id, request.headers)
         prepared, hold = await self._admissions.hold(prepared)
         async with hold:
             self._metrics.holds.inc()
@@ -191,11 +191,24 @@ class Proxy:
         record = await self._authenticated(key)
         route = provider.dialect.match("POST", rest, NO_QUERY)
         if route is None:
-            raise UnsupportedRoute(
-                f"path: POST {rest}: not a route whose cost is understood here.", param="path"
-            )
+            raise _not_understood(provider.dialect, "POST", rest, NO_QUERY, param="path")
         call = await _understood(Target(provider, route, rest), body, headers)
-        return self._admissions.prepare(provider, call, record, new_request_id(), headers)
+        return self._prepared(provider, call, record, new_request_id(), headers)
+
+    def _prepared(
+        self, provider: Provider, call: Call, key: KeyRecord, request_id: str, headers: Mapping[str, str]
+    ) -> Prepared:
+        try:
+            return self._admissions.prepare(provider, call, key, request_id, headers)
+        except UnpricedModel as error:
+            # The usual mistake: another provider's model asked for through this one's SDK.
+            known = self._admissions.priced_by(self._providers, call.model)
+            if provider in known or not known:
+                raise
+            others = ", ".join(f"{other.name} (/{other.name}/…)" for other in known)
+            raise UnpricedModel(
+                f"{error.message} It is known at another base URL: {others}; see docs/api.md."
+            ) from error
 
     def _located(
         self, method: str, raw_path: str, query: Mapping[str, str], headers: Mapping[str, str]
@@ -223,6 +236,17 @@ class Proxy:
             metrics.of(metrics.first_byte, name).observe(max(0.0, exchange.first_byte_at - flight.sent_at_s))
         if exchange.ended_at:
             metrics.of(metrics.upstream_latency, name).observe(max(0.0, exchange.ended_at - flight.sent_at_s))
+
+
+def _not_understood(
+    dialect: Dialect, method: str, path: str, query: Mapping[str, str], *, param: str | None = None
+) -> UnsupportedRoute:
+    hint = ""
+    if dialect.match(method, f"/v1{path}", query) is not None:
+        hint = f" Did you mean /v1{path}? Then the base URL has to end in /v1."
+    where = "" if param is None else f"{param}: "
+    said = f"{where}{method} {path}: not a route whose cost is understood here.{hint}"
+    return UnsupportedRoute(said, param=param)
 
 
 async def _understood(target: Target, body: bytes, headers: Mapping[str, str]) -> Call:

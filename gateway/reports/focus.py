@@ -54,13 +54,18 @@ def charge(org: str, group: Group, calendar: OrgCalendar, credit_usd: Decimal) -
     month_start, month_end = _edges(calendar, month, next_month(month))
     return [
         *(cost, org, org, "Organization", "USD", month_end, month_start, "Usage", None),
-        *(f"{operation} with {model} of {provider}", "Usage-Based", end, start),
+        *(
+            f"{operation} {f'with {model}' if model else 'without a model'} of {provider}",
+            "Usage-Based",
+            end,
+            start,
+        ),
         *((tokens, "Tokens") if tokens else (sums.requests, "Requests")),
         *(cost, credit_usd, cost, ISSUER, cost, credit_usd, "Standard", "Credits", quantity, "Credits"),
         *(provider, provider, "AI and Machine Learning", f"{provider} {operation}"),
         *(
             _SUBCATEGORIES.get(operation or "", "Other (AI and Machine Learning)"),
-            f"{provider}/{model}/{operation}",
+            "/".join(name for name in (provider, model, operation) if name),
         ),
         *(
             operation,

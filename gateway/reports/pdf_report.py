@@ -18,7 +18,7 @@ from fpdf.enums import XPos, YPos
 from gateway.reports.history import ConversationCost
 from gateway.reports.patterns import change_percent
 from gateway.reports.question import Group, Sums
-from gateway.reports.usage_report import UsageReport
+from gateway.reports.usage_report import UsageReport, called
 from pricing.money import MICROCREDITS_PER_CREDIT
 
 CONVERSATIONS_MAX = 100
@@ -224,7 +224,7 @@ def _fonts() -> dict[str, Path]:
 
 def _rows(groups: Iterable[Group]) -> list[tuple[str, int, int]]:
     return [
-        ("/".join(name for name in group.names if name), group.sums.requests, group.sums.credits_microcredits)
+        (called(group), group.sums.requests, group.sums.credits_microcredits)
         for group in list(groups)[:ROWS_MAX]
     ]
 

@@ -28,6 +28,9 @@ SHARE_MIN = 0.01
 HELD_TIMES_MIN = 5
 """Holds of five times the charge and more come from output caps far above what is written."""
 
+CAPPED = frozenset({"chat", "batch"})
+"""Operations whose replies a client can cap; pictures and vectors have the size that was asked for."""
+
 
 class TipKind(StrEnum):
     MODEL = "model"
@@ -138,7 +141,7 @@ def _wasted(consumed: Sequence[Consumption], prices: Prices) -> Iterator[Tip]:
 
 def _oversized(consumed: Sequence[Consumption]) -> Iterator[Tip]:
     ranked = []
-    for (provider, model), calls in _by_model(consumed):
+    for (provider, model), calls in _by_model([one for one in consumed if one.operation in CAPPED]):
         requests = sum(one.requests for one in calls)
         charged = sum(one.credits_microcredits for one in calls)
         surplus = sum(one.surplus_microcredits for one in calls)

@@ -29,3 +29,9 @@ class UsageReport:
         """E.g. ``Usage of acme, 2026-10-01 to 2026-10-31``."""
         first, last = self.period.first, self.period.last
         return f"Usage of {self.org}, {first}" + (f" to {last}" if last != first else "")
+
+
+def called(group: Group) -> str:
+    """An operation, or provider and model, as people read them. Lists of models and their like have no model."""
+    named = "/".join(name for name in group.names if name)
+    return named if all(group.names) else f"{named}, without a model"

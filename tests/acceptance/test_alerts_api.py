@@ -191,6 +191,14 @@ def test_settings_reach_the_budgets_of_the_organisation(gateway: GatewayProcess)
     assert settings.json()["low_balance"] == {"microcredits": 2_500_000, "credits": "2.5"}
     again = ask(gateway, "GET", "/api/alerts/settings", key=key_of("owner", "globex"))
     assert again.json() == settings.json()
+    back = ask(gateway, "PUT", "/api/alerts/settings", key=key_of("owner", "globex"), body=again.json())
+    assert (back.status, back.json()) == (200, again.json()), "what was read can be put back"
+    two = {**again.json(), "low_balance": {"microcredits": 1, "credits": "2.5"}}
+    assert ask(gateway, "PUT", "/api/alerts/settings?org=globex", key=ADMIN_TOKEN, body=two).status == 400
+    number = {"channel": "sms", "address": "0612345678"}
+    wrong = ask(gateway, "POST", "/api/alerts/addresses?org=globex", key=ADMIN_TOKEN, body=number)
+    assert (wrong.status, wrong.json()["param"]) == (400, "address")
+    assert "country code" in wrong.json()["detail"]
     refused = ask(
         gateway, "PUT", "/api/alerts/settings", key=key_of("owner", "globex"), body={"levels": [60, 50]}
     )

@@ -46,6 +46,7 @@ def test_a_grant_shows_in_the_ledger_and_can_be_listed(gateway: GatewayProcess) 
     answer = post(gateway, "/api/credits/grants?org=acme", wanted)
     assert answer.status == 201, answer.body
     grant = answer.json()
+    assert "is not prepaid" in grant.pop("note")
     assert grant["amount"] == {"microcredits": 12_500_000, "credits": "12.5"}
     assert (grant["kind"], grant["expires_at"], grant["by"]) == ("promotion", "2099-12-31T00:00:00Z", "admin")
     listed = get(gateway, "/api/credits/grants?org=acme&alive=true", key=ADMIN_TOKEN)["items"]
@@ -89,14 +90,24 @@ def test_what_cannot_be_granted_is_refused_by_name(
     assert (answer.status, answer.json()["param"]) == (400, param), answer.body
 
 
-def test_credits_are_not_granted_to_an_organisation_that_is_not_there(gateway: GatewayProcess) -> None:
-    answer = post(gateway, "/api/credits/grants?org=acmee", {"credits": "1", "reason": "x"})
-    assert answer.status == 404
+def test_an_organisation_that_is_not_there_is_neither_given_anything_nor_shown(
+    gateway: GatewayProcess,
+) -> None:
+    given = post(gateway, "/api/credits/grants?org=acmee", {"credits": "1", "reason": "x"})
+    limit = {"window": "day", "credits": "1"}
+    limited = ask(gateway, "PUT", "/api/limits?org=acmee", key=ADMIN_TOKEN, body=limit)
+    seen = [
+        ask(gateway, "GET", f"/api/{path}?org=acmee", key=ADMIN_TOKEN)
+        for path in ("credits/balance", "credits/ledger", "credits/usage", "credits/report", "limits")
+    ]
+    for answer in (given, limited, *seen):
+        assert (answer.status, answer.json()["param"]) == (404, "org"), answer.body
 
 
 def test_a_purchase_becomes_credits_when_it_is_confirmed_and_only_once(gateway: GatewayProcess) -> None:
     before = balance(gateway, "acme")
     bought = post(gateway, "/api/credits/purchase", {"credits": "1000"}, key=key_of("billing")).json()
+    assert "is not prepaid" in bought["note"]
     assert (bought["status"], bought["price"]["text"]) == ("pending", "10.00 USD")
     assert bought["reference"] in bought["instructions"]
     assert balance(gateway, "acme") == before

@@ -47,6 +47,7 @@ def test_a_created_key_works_at_once_is_listed_by_its_prefix_and_stops_when_revo
     [line] = [line for line in listing.splitlines() if "a laptop" in line]
     assert key not in listing
     assert key[:9] in line
+    assert line.split()[2:5] == ["acme", "research", "ada"], "it counts for the only team of its user"
     gateway.command("keys", "revoke", line.split()[0])
     status, headers = call(gateway, key)
     assert (status, headers["x-tollgate-error"]) == (401, "revoked_api_key")
@@ -139,6 +140,17 @@ def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess
         (("keys", "revoke", "nobody"), "nobody"),
         (("holds", "release", "nothing", "--reason", "x"), "nothing"),
         (("credits", "grant", "acme", "0.0000001"), "6 decimals"),
+        (("audit", "verify", "--head", "5d1f"), "64 hexadecimal digits"),
+        (("report", "acme", "--day", "tomorrow"), "a date like 2026-11-22"),
+        (("credits", "grant", "nope", "5"), "no organisation 'nope'"),
+        (("credits", "adjust", "nope", "5", "--reason", "x"), "no organisation 'nope'"),
+        (("credits", "refund", "nope", "1", "--reason", "x"), "no organisation 'nope'"),
+        (("credits", "show", "nope"), "no organisation 'nope'"),
+        (("credits", "ledger", "nope"), "no organisation 'nope'"),
+        (("limits", "set", "nope", "--window", "day", "--credits", "1"), "no organisation 'nope'"),
+        (("report", "nope"), "no organisation 'nope'"),
+        (("usage", "rebuild", "nope"), "no organisation 'nope'"),
+        (("alerts", "list", "--org", "nope"), "no organisation 'nope'"),
         (("prices", "show", "no-such-model"), "no-such-model"),
     ],
 )
@@ -151,9 +163,17 @@ def test_a_mistake_on_the_command_line_is_named(
 
 
 def test_a_grant_with_the_same_idempotency_key_adds_once(gateway: GatewayProcess) -> None:
+    gateway.command("orgs", "create", "prepaid-org", "--prepaid", "yes")
     for _ in range(2):
         gateway.command("credits", "grant", "prepaid-org", "2.5", "--idempotency-key", "invoice-7")
     assert "2.5 credits left of 2.5" in gateway.command("credits", "show", "prepaid-org")
+
+
+def test_a_grant_that_cannot_be_spent_says_so(gateway: GatewayProcess) -> None:
+    gateway.command("orgs", "create", "postpaid-org")
+    assert "is not prepaid" in gateway.command("credits", "grant", "postpaid-org", "2.5")
+    gateway.command("orgs", "change", "postpaid-org", "--prepaid", "yes")
+    assert "is not prepaid" not in gateway.command("credits", "grant", "postpaid-org", "2.5")
 
 
 def test_no_calls_in_flight_hold_nothing_and_the_books_agree(gateway: GatewayProcess) -> None:
@@ -169,6 +189,25 @@ def test_prices_are_shown_with_where_they_come_from(gateway: GatewayProcess) -> 
     shown = gateway.command("prices", "show", "gpt-4o-mini")
     assert "input 0.15" in shown
     assert "genai-prices" in shown
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "said"),
+    [
+        ("/chat/completions", "gpt-4o-mini", "Did you mean /v1/chat/completions?"),
+        ("/v1/chat/completions", "claude-sonnet-4-5", "anthropic (/anthropic/…)"),
+    ],
+)
+def test_a_call_to_the_wrong_address_is_told_the_right_one(
+    gateway: GatewayProcess, path: str, model: str, said: str
+) -> None:
+    document = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"authorization": f"Bearer {gateway.key}", "content-type": "application/json"}
+    request = urllib.request.Request(gateway.base + path, json.dumps(document).encode(), headers)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=30)
+    with refusal.value as answer:
+        assert (answer.code, said in json.load(answer)["error"]["message"]) == (403, True)
 
 
 def test_a_quote_bounds_the_call_that_follows(gateway: GatewayProcess) -> None:

@@ -73,4 +73,5 @@ def test_calls_end_in_the_ledger_to_the_microcredit(prepaid: GatewayProcess) -> 
     assert f"prepaid: -{1 - Decimal(left[1])} credits left" in over
     ledger = prepaid.command("credits", "ledger", "prepaid").splitlines()
     assert [line.split()[4] for line in ledger[1:3]] == ["adjustment", "usage"]
+    assert ledger[1].split()[5:7] == ["1", "-1"], "the amount and by how much it changed the balance"
     assert prepaid.command("reconcile").splitlines()[-1] == "drift 0"

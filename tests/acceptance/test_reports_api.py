@@ -28,6 +28,8 @@ __all__ = ["staffed"]
 DAYS = 40
 EACH = 1_000_000
 """Microcredits of each request: a credit."""
+UNKNOWN = 2 * DAYS + 3
+"""The number of the one request whose usage is not known: of Sam's, in the last seven days."""
 
 
 def made_rows() -> Iterator[UsageRow]:
@@ -62,7 +64,7 @@ def made_rows() -> Iterator[UsageRow]:
                     admission=admission,
                     started_at_us=at_us,
                     charged_microcredits=EACH,
-                    result=RESULT,
+                    result=replace(RESULT, usage_source="bound") if number == UNKNOWN else RESULT,
                 )
             )
 
@@ -168,6 +170,7 @@ def test_another_org_is_out_of_reach_and_the_platform_has_to_name_one(used: Gate
         ("group_by=tag", "tag_name"),
         ("sort=cost&granularity=day", "sort"),
         ("tag=novalue", "tag"),
+        ("operation=chatt", "operation"),
         ("cursor=xx", "cursor"),
         ("limit=0", "limit"),
         ("colour=red", "colour"),
@@ -179,6 +182,26 @@ def test_a_question_that_cannot_be_answered_is_refused_by_name(
     problem = get(used, f"usage?{query}", status=400)
     assert problem["param"].startswith(named)
     assert problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("tag=feature=search", "name:value"),
+        ("group_by=user,model", "group_by=user&group_by=model"),
+        ("operation=chatt", "'chat'"),
+    ],
+)
+def test_a_refusal_says_how_to_ask_instead(used: GatewayProcess, query: str, said: str) -> None:
+    assert said in get(used, f"usage?{query}", status=400)["detail"]
+
+
+def test_what_cannot_be_priced_again_is_said_so_that_comparisons_add_up(used: GatewayProcess) -> None:
+    reply, total = get(used, "compare?range=7d"), get(used, "usage?range=7d")["total"]
+    assert reply["left_out"] == {"requests": 1, "charged": {"microcredits": EACH, "credits": "1"}}
+    assert sum(one["requests"] for one in reply["items"]) + 1 == total["requests"]
+    charged = sum(one["charged"]["microcredits"] for one in reply["items"])
+    assert charged + EACH == total["cost"]["microcredits"]
 
 
 def test_the_dearest_come_first_and_the_rest_is_summed_up(used: GatewayProcess) -> None:

@@ -113,6 +113,10 @@ class People:
         return Principal(f"user:{key}", frozenset({roles[key]}), "acme", key, None, key)
 
 
+async def there_is(org: str) -> None:
+    """Every organisation."""
+
+
 @pytest.fixture
 def shop() -> Shop:
     return Shop()
@@ -127,7 +131,7 @@ async def client(shop: Shop, redis_url: str, postgres_dsn: str) -> AsyncIterator
     authentication = Authentication(ADMIN, People(), redis, settings)
     router = Router(Protection(settings.cors_origins))
     router.add_operations(
-        shop.operations(), Dispatch(authentication, Answers(postgres), lambda: datetime.now(UTC))
+        shop.operations(), Dispatch(authentication, Answers(postgres), lambda: datetime.now(UTC), there_is)
     )
     server = RawTestServer(router.handle)
     await server.start_server()

@@ -282,6 +282,23 @@ async def test_a_request_larger_than_the_limit_is_told_that_it_never_fits(start:
         await setup.holds.hold(ask_for(50, 51))
 
 
+async def test_a_refusal_says_what_is_left_and_what_would_be_needed(start: Start) -> None:
+    """A limit that has something left is not used up; with grace, the limit that people know is named too."""
+    grace = Grace(percent=10, minutes=60)
+    images = limit_on(Scope.KEY, ADA.key, 50_000, Window.DAY, operation="image", grace=grace)
+    setup = await start(directory_of([key_limit(250_000), images]))
+    with pytest.raises(BudgetExceeded, match=r"is 0\.05 credits \(0\.055 with grace\)"):
+        await setup.holds.hold(ask_for(60_000, operation="image"))
+    await spend(setup, 102_340)
+    with pytest.raises(BudgetExceeded, match=r"0\.10234 of 0\.25 credits are spent") as refused:
+        await setup.holds.hold(ask_for(200_000))
+    assert "needs at least 0.2 where 0.14766 are left" in refused.value.message
+    assert "used up" not in refused.value.message
+    await spend(setup, 147_660)
+    with pytest.raises(BudgetExceeded, match=r"is used up: 0\.25 of 0\.25 credits are spent"):
+        await setup.holds.hold(ask_for(1))
+
+
 async def test_a_refusal_takes_nothing_and_the_same_id_may_try_again(start: Start) -> None:
     setup = await start(directory_of([key_limit(100)]))
     first = ask_for(100)

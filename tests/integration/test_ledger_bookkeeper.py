@@ -12,7 +12,7 @@ from gateway.budgets.balances import BalanceBooks, BalanceChange, BalanceQuery
 from gateway.budgets.keyspace import partition_keys, partition_of
 from gateway.errors import IdempotencyConflict
 from gateway.ledger.bookkeeper import BalanceRelay, Bookkeeper
-from gateway.ledger.drafts import Account
+from gateway.ledger.drafts import Account, Kind
 from gateway.ledger.migrate import bundled, migrate
 from gateway.ledger.postgres_reading import LedgerReading
 from gateway.ledger.postgres_spent import PostgresLedger
@@ -263,3 +263,17 @@ async def test_usage_that_a_gateway_of_before_the_ledger_writes_or_settles_is_pa
         "SELECT org_id, from_balance, sum(microcredits)::bigint FROM ledger_pending GROUP BY 1, 2 ORDER BY 1"
     )
     assert [tuple(row.values()) for row in pending] == [("acme", True, 65), ("globex", False, 30)]
+
+
+async def test_a_statement_says_what_was_used_beside_the_balance_posted_or_not(bank: Bank) -> None:
+    await bank.use(3_000_000, minute=1, prepaid=False)
+    await bank.use(500_000, minute=2)
+    reading = LedgerReading(bank.postgres)
+    span = bank.in_minutes(0), bank.in_minutes(60)
+    before = await reading.statement("acme", *span)
+    await bank.poster.post("acme", bank.in_minutes(60))
+    after = await reading.statement("acme", *span)
+    assert [(one.postpaid, one.not_posted, one.of(Kind.USAGE), one.closing) for one in (before, after)] == [
+        (3_000_000, 500_000, 0, 0),
+        (3_000_000, 0, -500_000, -500_000),
+    ]

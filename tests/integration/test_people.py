@@ -48,6 +48,23 @@ def owner(user: str) -> Principal:
     return Principal(f"user:acme/{user}", frozenset({Role.OWNER}), "acme", user)
 
 
+# ------------------------------------------------------------------ organisations
+
+
+async def test_an_organisation_that_is_only_a_past_can_be_read_and_is_given_nothing(place: Office) -> None:
+    known = place.registry.known_orgs
+    await place.registry.orgs.create("made", OrgProfile("Made"), actor="x")
+    for org in ("acme", "made"):
+        await known.check(org)
+        await known.check_read(org)
+    with pytest.raises(NotFound, match="'old'"):
+        await known.check_read("old")
+    await place.postgres.execute("INSERT INTO org_calendars (org_id) VALUES ('old')")
+    await known.check_read("old")
+    with pytest.raises(NotFound, match="'old'"):
+        await known.check("old")
+
+
 # ------------------------------------------------------------------ profiles
 
 

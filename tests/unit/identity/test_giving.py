@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.errors import NotAllowed
+from gateway.errors import BadRequest, NotAllowed
 from gateway.identity.giving import narrowed, placed
 from gateway.identity.issuing import NewKey
 from gateway.identity.keys import KeyRecord
@@ -83,6 +84,18 @@ def test_a_lead_is_given_no_secret_of_somebody_whom_they_do_not_manage(
     with pytest.raises(NotAllowed):
         placed(new, lead("research"), reach, Standing.of(memberships))
     assert placed(new, lead("research"), reach, Standing.of([("research", Role.MEMBER)])) == new
+
+
+def test_a_key_counts_for_the_only_team_of_its_user_and_of_several_one_has_to_be_named() -> None:
+    """Whoever asks: without a team it would escape the team's limits and allow list."""
+    admin, everything = Principal("admin", frozenset({Role.ADMIN})), Reach("acme")
+    new = NewKey("acme", "x", user_id="ada")
+    assert placed(new, admin, everything, standing(teams=("research",))).team_id == "research"
+    assert placed(new, admin, everything, standing()).team_id is None
+    several = standing(teams=("research", "sales"))
+    with pytest.raises(BadRequest, match="research, sales"):
+        placed(new, admin, everything, several)
+    assert placed(replace(new, team_id="sales"), admin, everything, several).team_id == "sales"
 
 
 def test_more_operations_or_a_longer_life_are_not_given() -> None:

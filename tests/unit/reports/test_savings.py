@@ -123,3 +123,11 @@ def test_there_is_no_tip_where_nothing_is_saved() -> None:
     assert tips([], [], Book()) == []
     only = calls(model="small", units={"output": 1_000})
     assert tips([only], [], Book()) == []
+
+
+def test_only_calls_that_have_an_output_cap_are_told_to_lower_it() -> None:
+    held = {"requests": 4, "surplus_microcredits": 40_000_000, "streamed": True}
+    found = tips(
+        [calls(model="pictures", operation="image", **held), calls(model="talk", **held)], [], Book()
+    )
+    assert [tip.model for tip in found if tip.kind is TipKind.OVERSIZED_CAP] == ["talk"]
