@@ -98,13 +98,13 @@ class Snapshot:
         self, period: Period, prices: Prices, others: Sequence[ModelName]
     ) -> list[Consumption]:
         """What was used, in units that can be priced again for the models of the org and for ``others``."""
-        models = [(group.names[0] or "", group.names[1] or "") for group in await self._models(period)]
-        known = [price for name in (*models, *others) if (price := price_of(prices, *name)) is not None]
-        return await consumed(self.reading.session, self.org, self.reach, period, bands_of(known))
+        bands = await self._bands(period, prices, others)
+        return await consumed(self.reading.session, self.org, self.reach, period, bands)
 
-    async def repeated(self, period: Period) -> list[RepeatedInput]:
+    async def repeated(self, period: Period, prices: Prices) -> list[RepeatedInput]:
         """Input that caches could have served."""
-        return await repeated(self.reading.session, self.org, self.reach, period)
+        bands = await self._bands(period, prices, ())
+        return await repeated(self.reading.session, self.org, self.reach, period, bands)
 
     async def models_used(self, period: Period, operation: str) -> list[ModelName]:
         """Dearest first."""
@@ -112,6 +112,11 @@ class Snapshot:
             (group.names[0] or "", group.names[1] or "")
             for group in await self._models(period, Filters(operations=(operation,)))
         ]
+
+    async def _bands(self, period: Period, prices: Prices, others: Sequence[ModelName]) -> list[int]:
+        models = [(group.names[0] or "", group.names[1] or "") for group in await self._models(period)]
+        known = [price for name in (*models, *others) if (price := price_of(prices, *name)) is not None]
+        return bands_of(known)
 
     async def _models(self, period: Period, filters: Filters | None = None) -> list[Group]:
         question = self.question(period, group_by=[Dimension.PROVIDER, Dimension.MODEL], filters=filters)

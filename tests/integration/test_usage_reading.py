@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -14,8 +15,10 @@ from gateway.ledger.row import UsageRow, merge, microseconds
 from gateway.reports.period import Granularity
 from gateway.reports.question import Dimension
 from gateway.stores.postgres import Postgres
-from tests.support.made_usage import snapshot_of
-from tests.support.usage_events import ADMISSION, entry
+from pricing.book import PriceBook
+from pricing.price import Price
+from tests.support.made_usage import PRICED_AT, snapshot_of
+from tests.support.usage_events import ADMISSION, RESULT, entry
 
 DAY = date(2026, 3, 10)
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -54,3 +57,44 @@ async def test_an_empty_tag_is_none_so_that_pages_by_tag_lose_nothing(
             found += [(group.names, group.sums.credits_microcredits) for group in page]
             place = page[-1].place
     assert found == [((None,), 11), (("x",), 100)]
+
+
+BOOK = PriceBook.parse(None, Decimal("0.01"))
+
+
+class Prices:
+    exchange = BOOK.exchange
+
+    def price(self, provider: str, model: str) -> Price:
+        return BOOK.price(provider, provider, model, int(PRICED_AT.timestamp()))
+
+
+def said(name: str, minute: int, input_tokens: int, cached: int = 0, written: int = 0) -> UsageRow:
+    admission = replace(ADMISSION, provider="anthropic", model="claude-sonnet-4-5", conversation_id=name)
+    result = replace(
+        RESULT, input_tokens=input_tokens, cached_input_tokens=cached, cache_write_tokens=written
+    )
+    at_us = microseconds(NOON + timedelta(minutes=minute))
+    return merge(entry(f"{name}-{minute}", started_at_us=at_us, admission=admission, result=result))
+
+
+async def test_a_cache_is_given_what_each_chain_of_calls_begins_with_and_adds(
+    postgres: Postgres, postgres_dsn: str
+) -> None:
+    rows = [
+        *(said("talk", 0, 10_000), said("talk", 1, 10_100), said("talk", 2, 10_300)),
+        # after a pause it begins again, and was written to a cache in part
+        *(said("talk", 30, 20_000, 3_000, 2_000), said("talk", 31, 20_000)),
+        # the second is of the band of long contexts
+        *(said("long", 0, 190_000), said("long", 1, 250_000)),
+        said("alone", 0, 5_000),
+    ]
+    await UsageTable(postgres).write(rows)
+    async with snapshot_of(postgres_dsn, "acme") as snapshot:
+        period = snapshot.calendar.days(DAY, DAY + timedelta(days=1))
+        found = {one.input_tokens_at_least: one for one in await snapshot.repeated(period, Prices())}
+    assert set(found) == {0, 200_001}
+    short, long = found[0], found[200_001]
+    assert (short.repeated_tokens, short.requests) == (10_000 + 10_100 + 20_000, 3)
+    assert short.added_tokens == 10_000 + 100 + 200 + 15_000 + 190_000
+    assert (long.repeated_tokens, long.added_tokens, long.requests) == (190_000, 60_000, 1)
