@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 
+from gateway.budgets.balances import BalanceReading
 from gateway.identity.roles import Reach
 from gateway.reports.comparison import ModelName
 from gateway.reports.consumption import Consumption, Prices, RepeatedInput, bands_of, price_of
@@ -34,8 +35,8 @@ TURN_WAIT_S = 5.0
 HISTORY_DAYS = BAND_DAYS + 35
 
 
-LeftOf = Callable[[str], Awaitable[int | None]]
-"""What is left of an org's prepaid balance, microcredits, negative when overdrawn; None: it is not prepaid."""
+BalanceOf = Callable[[str], Awaitable[BalanceReading | None]]
+"""An org's prepaid balance; None: it is not prepaid."""
 
 
 class Snapshot:
@@ -126,14 +127,14 @@ class Snapshot:
 class ReportDesk:
     """`start` and `stop` once each."""
 
-    def __init__(self, dsn: str, names: Names, left_of: LeftOf) -> None:
+    def __init__(self, dsn: str, names: Names, balance_of: BalanceOf) -> None:
         self._postgres = Postgres(dsn, connections_max=CONNECTIONS_MAX, application_name="tollgate reports")
         self._exports = Postgres(dsn, connections_max=EXPORTS_MAX, application_name="tollgate exports")
         self._reader = UsageReader(self._postgres)
         self._exporter = UsageReader(self._exports)
         self._turns = Turns(EXPORTS_OF_ONE_MAX, TURN_WAIT_S)
         self._names = names
-        self.left_of = left_of
+        self.balance_of = balance_of
         self.conversations = Conversations(self._postgres)
 
     async def start(self) -> None:

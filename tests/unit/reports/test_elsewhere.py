@@ -34,7 +34,7 @@ class Pseudonyms:
         return {}
 
 
-async def nothing_left(org: str) -> None:
+async def no_balance(org: str) -> None:
     return None
 
 
@@ -51,7 +51,7 @@ def bound(provider: str, asked: Call) -> int:
 
 
 def quoted(provider: str, asked: Call, *names: tuple[str, str]) -> dict[tuple[str, str, str], int]:
-    desk = ReportDesk("postgresql://nowhere", Pseudonyms(), nothing_left)  # not started: nothing asks it
+    desk = ReportDesk("postgresql://nowhere", Pseudonyms(), no_balance)  # not started: nothing asks it
     found = ElsewhereQuotes(desk, Prices()).quotes(
         provider, asked, Prices().price(provider, asked.model), names
     )
