@@ -70,8 +70,8 @@ class DayShare(UsageSums):
 
 
 class ReportReply(BaseModel):
-    """``conversationCosts`` is written as it is read, dearest first; with ``withoutConversation`` it adds up to
-    ``totalCost``, as ``operationBreakdown`` does."""
+    """``conversationCosts`` is written as it is read, dearest first; with ``withoutConversation`` and ``notKept`` it
+    adds up to ``totalCost``, as ``operationBreakdown`` does."""
 
     org: str
     period: ReportPeriod
@@ -85,6 +85,10 @@ class ReportReply(BaseModel):
     days: list[DayShare]
     conversationCosts: list[ConversationShare]
     withoutConversation: Amount
+    notKept: Annotated[
+        Amount,
+        Field(description="Of requests that are not kept any more: their conversations are not known."),
+    ]
 
 
 def report_operations(desk: ReportDesk, credit_usd: Callable[[], Decimal]) -> list[AnyOperation]:

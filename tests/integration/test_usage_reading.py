@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import orjson
 import pytest
 
 from gateway.ledger.migrate import migrate
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import UsageRow, merge, microseconds
-from gateway.reports.period import Granularity
+from gateway.reports.json_report import report_json
+from gateway.reports.period import Granularity, ReportPeriod
 from gateway.reports.question import Dimension
 from gateway.stores.postgres import Postgres
 from pricing.book import PriceBook
@@ -98,3 +100,25 @@ async def test_a_cache_is_given_what_each_chain_of_calls_begins_with_and_adds(
     assert (short.repeated_tokens, short.requests) == (10_000 + 10_100 + 20_000, 3)
     assert short.added_tokens == 10_000 + 100 + 200 + 15_000 + 190_000
     assert (long.repeated_tokens, long.added_tokens, long.requests) == (190_000, 60_000, 1)
+
+
+async def test_what_is_in_no_group_since_its_requests_are_gone_is_told_apart(
+    postgres: Postgres, postgres_dsn: str
+) -> None:
+    rows = [tagged("gone", 100, {"feature": "x"}), tagged("kept", 10, {"feature": "x"})]
+    await UsageTable(postgres).write([*rows, tagged("talk-less", 1, {})._replace(conversation_id=None)])
+    await postgres.execute("DELETE FROM usage_events WHERE request_id = 'gone'")
+    async with snapshot_of(postgres_dsn, "acme") as snapshot:
+        calendar, reading = snapshot.calendar, snapshot.reading
+        period = calendar.days(DAY, DAY + timedelta(days=1))
+        for dimension in (Dimension.TAG, Dimension.CONVERSATION, Dimension.MODEL):
+            question = snapshot.question(period, group_by=[dimension], tag="feature")
+            groups = await reading.groups(question, calendar)
+            shown = sum(group.sums.credits_microcredits for group in groups)
+            lacking = (await reading.not_kept(question, calendar)).credits_microcredits
+            assert (shown, lacking) == ((111, 0) if dimension is Dimension.MODEL else (11, 100))
+        parts = report_json(snapshot, await snapshot.report(ReportPeriod.DAILY, DAY))
+        document = orjson.loads(b"".join([part async for part in parts]))
+    told = {name: document[name]["microcredits"] for name in ("totalCost", "withoutConversation", "notKept")}
+    assert told == {"totalCost": 111, "withoutConversation": 1, "notKept": 100}
+    assert [one["cost"]["microcredits"] for one in document["conversationCosts"]] == [10]
