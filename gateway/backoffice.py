@@ -41,6 +41,7 @@ from gateway.api.teams import team_operations
 from gateway.api.top_ups import top_up_operations
 from gateway.api.usage import usage_operations
 from gateway.api.webhooks import webhook_operations
+from gateway.budgets.balances import BalanceReading
 from gateway.budgets.model import Scope
 from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_holds import RedisHolds
@@ -127,7 +128,7 @@ class BackOffice:
         self._dispatch = Dispatch(authentication, answers, now, self.registry.known_orgs.check_read)
         self.live = live
         self.reports = ReportDesk(
-            settings.postgres.dsn.get_secret_value(), self.registry.pseudonyms, self._left_of
+            settings.postgres.dsn.get_secret_value(), self.registry.pseudonyms, self._balance_of
         )
         self._prices = CurrentPrices(settings.providers, lambda: config.current.prices)
         self._calendars = CalendarKeeper(Calendars(postgres), lambda: config.current.directory.orgs)
@@ -241,11 +242,11 @@ class BackOffice:
     def _prepaid(self, org: str) -> bool:
         return self._config.rules(org).balance_required
 
-    async def _left_of(self, org: str) -> int | None:
-        """What is left of a prepaid balance, for forecasts; None: the org pays afterwards."""
+    async def _balance_of(self, org: str) -> BalanceReading | None:
+        """A prepaid balance, for forecasts; None: the org pays afterwards."""
         if not self._prepaid(org):
             return None
-        return (await self._balances.read(org)).left
+        return await self._balances.read(org)
 
     def add_routes(self, router: Router, proxy: Proxy) -> None:
         operations = self.operations(proxy)

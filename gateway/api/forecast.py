@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 from gateway.api.amount import Amount
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams
 from gateway.api.usage_params import Values
+from gateway.budgets.balances import BalanceReading
 from gateway.identity.roles import Action, named_org
+from gateway.ledger.row import instant
 from gateway.reports.desk import HISTORY_DAYS, ReportDesk, Snapshot
 from gateway.reports.forecast import Expectation, Forecast
 from gateway.reports.period import DAY, OrgCalendar, ReportPeriod, next_month
@@ -53,8 +55,8 @@ class ExpectedMonth(BaseModel):
 
 
 class RunsOut(BaseModel):
-    """The day on which the balance is used up, at expected usage and at the edges of the band; null: not within a
-    year."""
+    """The day on which the balance is used up or has expired, at expected usage and at the edges of the band; null: not
+    within a year."""
 
     balance: Amount
     expected: date | None
@@ -102,8 +104,8 @@ def forecast_operations(desk: ReportDesk) -> list[AnyOperation]:
             made = await snapshot.forecast(call.now, filters)
             used_today, used_month = await _used(snapshot, made.today, filters)
         everything = call.reach.whole and filters == Filters()
-        left = await desk.left_of(org) if everything else None
-        return _reply(org, made, calendar, call.now, (used_today, used_month), left, asked.days)
+        balance = await desk.balance_of(org) if everything else None
+        return _reply(org, made, calendar, call.now, (used_today, used_month), balance, asked.days)
 
     return [
         Operation(
@@ -138,7 +140,7 @@ def _reply(
     calendar: OrgCalendar,
     now: datetime,
     used: tuple[int, int],
-    left: int | None,
+    balance: BalanceReading | None,
     days: int,
 ) -> ForecastReply:
     enough = made.sufficient
@@ -154,7 +156,7 @@ def _reply(
         month=_month(made, calendar, now, used) if enough else None,
         next_7_days=_expected(made.of_days(made.today + DAY, 7)) if enough else None,
         days=[ExpectedDay(day=day, **_amounts(made.of_days(day, 1))) for day in coming],
-        runs_out=None if left is None or not enough else _runs_out(made, calendar, now, left),
+        runs_out=None if balance is None or not enough else _runs_out(made, calendar, now, balance),
     )
 
 
@@ -174,10 +176,14 @@ def _month(made: Forecast, calendar: OrgCalendar, now: datetime, used: tuple[int
     )
 
 
-def _runs_out(made: Forecast, calendar: OrgCalendar, now: datetime, left: int) -> RunsOut:
-    found = made.exhaustion(left, _rest_of_day(calendar, made.today, now))
+def _runs_out(made: Forecast, calendar: OrgCalendar, now: datetime, balance: BalanceReading) -> RunsOut:
+    expiring: dict[date, int] = {}
+    for at_us, microcredits in balance.rungs:
+        last = calendar.day_of(instant(at_us - 1))
+        expiring[last] = expiring.get(last, 0) + microcredits
+    found = made.exhaustion(balance.left, _rest_of_day(calendar, made.today, now), expiring)
     return RunsOut(
-        balance=Amount.of(left), expected=found.expected, earliest=found.earliest, latest=found.latest
+        balance=Amount.of(balance.left), expected=found.expected, earliest=found.earliest, latest=found.latest
     )
 
 

@@ -42,7 +42,9 @@ class QuoteElsewhere(BaseModel):
 
     provider: str
     model: str
-    tier: Annotated[str, Field(description="`batch`, or empty.")]
+    tier: Annotated[
+        str, Field(description="`batch`; empty: the one asked for, at another provider the standard one.")
+    ]
     credits_max: str
     difference: Annotated[str, Field(description="Credits, against the model asked for; negative: cheaper.")]
 
@@ -74,7 +76,7 @@ def quote_operations(proxy: Proxy, elsewhere: ElsewhereQuotes) -> list[AnyOperat
             names = await elsewhere.used(named_org(call.reach), call.reach, operation, call.now)
         else:
             names = [_named(path) for path in wanted.alternatives]
-        found = elsewhere.quotes(quoted.provider, quoted.call.model, bounds, names)
+        found = elsewhere.quotes(quoted.provider, quoted.call, price, names)
         return Quote(
             model=quoted.call.model,
             operation=operation,

@@ -70,8 +70,8 @@ class DayShare(UsageSums):
 
 
 class ReportReply(BaseModel):
-    """``conversationCosts`` is written as it is read, dearest first; with ``withoutConversation`` it adds up to
-    ``totalCost``, as ``operationBreakdown`` does."""
+    """``conversationCosts`` is written as it is read, dearest first; with ``withoutConversation`` and ``notKept`` it
+    adds up to ``totalCost``, as ``operationBreakdown`` does."""
 
     org: str
     period: ReportPeriod
@@ -85,6 +85,10 @@ class ReportReply(BaseModel):
     days: list[DayShare]
     conversationCosts: list[ConversationShare]
     withoutConversation: Amount
+    notKept: Annotated[
+        Amount,
+        Field(description="Of requests that are not kept any more: their conversations are not known."),
+    ]
 
 
 def report_operations(desk: ReportDesk, credit_usd: Callable[[], Decimal]) -> list[AnyOperation]:
@@ -94,8 +98,9 @@ def report_operations(desk: ReportDesk, credit_usd: Callable[[], Decimal]) -> li
         org = named_org(call.reach)
         asked = call.params
         kind, ending = _MEDIA[asked.format]
-        name = f"usage-{org}-{asked.period}-{asked.day or call.now.date()}{ending}" if ending else None
-        return await download(call, kind, name, _parts(desk, call, credit_usd()))
+        day = asked.day or await _today(desk, call)
+        name = f"usage-{org}-{asked.period}-{day}{ending}" if ending else None
+        return await download(call, kind, name, _parts(desk, call, day, credit_usd()))
 
     return [
         Operation(
@@ -117,14 +122,19 @@ def report_operations(desk: ReportDesk, credit_usd: Callable[[], Decimal]) -> li
     ]
 
 
+async def _today(desk: ReportDesk, call: Call[ReportParams, NoBody]) -> date:
+    """By the organisation's calendar; the name of the file is sent before the export begins."""
+    async with desk.snapshot(named_org(call.reach), call.reach) as snapshot:
+        return snapshot.calendar.day_of(call.now)
+
+
 async def _parts(
-    desk: ReportDesk, call: Call[ReportParams, NoBody], credit_usd: Decimal
+    desk: ReportDesk, call: Call[ReportParams, NoBody], day: date, credit_usd: Decimal
 ) -> AsyncGenerator[str | bytes]:
     org = named_org(call.reach)
     asked = call.params
     veil = desk.veil(org, call.principal.names_people(Action.SEE_USAGE))
     async with desk.export(org, call.reach) as snapshot:
-        day = asked.day or snapshot.calendar.day_of(call.now)
         parts: AsyncGenerator[str] | AsyncGenerator[bytes]
         if asked.format is ReportFormat.PDF:
             yield await report_page(snapshot, asked.period, day, call.now)

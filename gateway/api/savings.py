@@ -135,7 +135,7 @@ def savings_operations(desk: ReportDesk, prices: CurrentPrices) -> list[AnyOpera
         async with desk.snapshot(org, call.reach) as snapshot:
             period = _bounded(period_of(call.params, snapshot.calendar, call.now))
             consumed = await snapshot.consumed(period, prices, [])
-            repeated = await snapshot.repeated(period)
+            repeated = await snapshot.repeated(period, prices)
             shown = PeriodReply.of(period, snapshot.calendar)
         return TipsReply(org=org, period=shown, items=[_tip(one) for one in tips(consumed, repeated, prices)])
 

@@ -56,7 +56,7 @@ class LinesParams(FilterParams):
 
 
 class UsageReply(BaseModel):
-    """All of one moment: the groups (of all pages) add up to the total."""
+    """All of one moment: the groups (of all pages) and what is not kept add up to the total."""
 
     org: str
     period: PeriodReply
@@ -66,6 +66,13 @@ class UsageReply(BaseModel):
     items: list[UsageGroup]
     next_cursor: str | None
     total: UsageSums
+    not_kept: Annotated[
+        UsageSums,
+        Field(
+            description="Of the total what is in no group by conversation or tag, as single requests that old are "
+            "not kept. With filters by conversation, tag or status the total lacks it too."
+        ),
+    ]
     other: Annotated[
         UsageSums | None, Field(description="With `sort=cost`: what is not among the items.")
     ] = None
@@ -193,7 +200,10 @@ async def _place(
 async def _dearest(snapshot: Snapshot, question: Question, asked: UsageParams, veil: Veil) -> UsageReply:
     page = await snapshot.reading.top(question, snapshot.calendar, asked.limit)
     reply = await _reply(snapshot, question, page, veil, None)
-    total = await snapshot.reading.total(question, snapshot.calendar)
+    calendar = snapshot.calendar
+    total = await snapshot.reading.total(question, calendar) - await snapshot.reading.not_kept(
+        question, calendar
+    )
     rest = total - sum((group.sums for group in page), Sums())
     return reply.model_copy(update={"other": UsageSums.of(rest)})
 
@@ -212,6 +222,7 @@ async def _reply(
         items=[usage_group(group, question.group_by, question.granularity, calendar) for group in shown],
         next_cursor=next_cursor,
         total=UsageSums.of(await snapshot.reading.total(question, calendar)),
+        not_kept=UsageSums.of(await snapshot.reading.not_kept(question, calendar)),
     )
 
 

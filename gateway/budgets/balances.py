@@ -78,6 +78,8 @@ class BalanceReading:
     """The latest settlement of the partition that this contains."""
     expired: int = 0
     """Already gone, but still in ``granted`` until the ledger has posted it."""
+    rungs: Rungs = ()
+    """Those ahead: what will be gone, unless it is used before."""
 
     @property
     def left(self) -> int:

@@ -79,6 +79,7 @@ class RedisBalances:
             partition=keys.number,
             sequence=int(sequence or 0),
             expired=gone(ladder, int(now_us)),
+            rungs=tuple(rung for rung in ladder if int(now_us) < rung[0]),
         )
 
     async def orgs(self) -> list[str]:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gateway.settings.time_zones import in_postgres
 from gateway.stores.postgres import DataRefused, Postgres
 from gateway.stores.sql import Queries
 
@@ -42,7 +43,7 @@ class Calendars:
             await self._postgres.execute(
                 _SQL["keep_calendars"],
                 [calendar.org_id for calendar in kept],
-                [calendar.time_zone for calendar in kept],
+                [in_postgres(calendar.time_zone) for calendar in kept],
                 [calendar.week_start for calendar in kept],
             )
 

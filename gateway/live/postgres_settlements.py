@@ -7,6 +7,7 @@ from collections.abc import Collection
 from gateway.identity.roles import Reach
 from gateway.ledger.row import UsageRow, instant, microseconds
 from gateway.live.spending import Cells, Stretch
+from gateway.settings.time_zones import in_postgres
 from gateway.stores.postgres import Postgres
 from gateway.stores.sql import Queries
 
@@ -35,7 +36,7 @@ class PostgresSettlements:
             rows = await session.fetch(
                 _SQL["cells"],
                 *(reach.org_id, instant(stretch.since_us), *seen, partition, upto),
-                *(instant(stretch.fine_since_us), stretch.time_zone),
+                *(instant(stretch.fine_since_us), in_postgres(stretch.time_zone)),
             )
             recorded = await session.fetch(_SQL["recorded"], list(unwritten)) if unwritten else []
         cells: Cells = {}

@@ -12,7 +12,7 @@ import orjson
 from gateway.metering import tiers
 from gateway.metering.overlap import Overlapping
 from gateway.metering.reading import Reading
-from gateway.metering.reply import Json, ReplyReader, count, items, members, string
+from gateway.metering.reply import Json, ReplyReader, count, items, members, output_index, string
 from gateway.metering.texts import Texts
 from pricing.usage import Usage
 
@@ -28,7 +28,10 @@ _SEARCH_PER_REQUEST = ("gemini-1", "gemini-2")
 
 
 class GeminiReader(ReplyReader):
-    __slots__ = ("_finished_reason", "_id", "_images", "_model", "_queries", "_stale", "_texts", "_usage")
+    __slots__ = (
+        "_finished_candidates", "_id", "_images", "_model", "_queries", "_seen_candidates", "_stale", "_texts",
+        "_usage",
+    )  # fmt: skip
 
     MARKS = frozenset({"candidates", "promptFeedback", "usageMetadata"})
 
@@ -36,7 +39,8 @@ class GeminiReader(ReplyReader):
         super().__init__()
         self._usage: Json | None = None
         self._stale = False
-        self._finished_reason = False
+        self._seen_candidates: set[int] = set()
+        self._finished_candidates: set[int] = set()
         self._id: str | None = None
         self._model: str | None = None
         self._images = 0
@@ -63,17 +67,17 @@ class GeminiReader(ReplyReader):
             )
             for remark in read.notes:
                 self.note(remark)
-        complete = self.complete or (self._finished_reason and not self.failed)
+        finished = bool(self._finished_candidates) and self._finished_candidates == self._seen_candidates
         return Reading(
             usage=usage,
-            input_only=usage is not None and self._stale and not complete,
+            input_only=usage is not None and self._stale,
             model=self._model,
             tier=tier,
             provider_request_id=self._id,
             texts=self._texts.strings(),
             text_bytes_dropped=self._texts.bytes_dropped,
             images=self._images,
-            complete=complete,
+            complete=self.complete or (finished and not self.failed),
             failed=self.failed,
             notes=tuple(self.notes),
         )
@@ -89,7 +93,8 @@ class GeminiReader(ReplyReader):
             self._stale = False
 
     def _candidate(self, candidate: Json) -> None:
-        output = candidate.get("index", 0)
+        output = output_index(candidate)
+        self._seen_candidates.add(output)
         before = self._texts.chars
         for part in items(members(candidate.get("content")).get("parts")):
             self._texts.add(output, part.get("text"))
@@ -102,7 +107,7 @@ class GeminiReader(ReplyReader):
                 self._images += 1
         self._stale = self._stale or self._texts.chars > before
         if candidate.get("finishReason"):
-            self._finished_reason = True
+            self._finished_candidates.add(output)
         queries = members(candidate.get("groundingMetadata")).get("webSearchQueries")
         if isinstance(queries, list):
             self._queries.update(query for query in queries if isinstance(query, str))

@@ -15,7 +15,7 @@ import orjson
 from gateway.metering import tiers
 from gateway.metering.openai_usage import PLAIN, UsageRules, has_counts, overlapping
 from gateway.metering.reading import Reading
-from gateway.metering.reply import Json, ReplyReader, items, members, string
+from gateway.metering.reply import Json, ReplyReader, items, members, output_index, string
 from gateway.metering.reported_cost import CostField, reported_cost
 from gateway.metering.texts import Texts
 
@@ -47,6 +47,7 @@ class OpenAiChatReader(ReplyReader):
         "_id",
         "_model",
         "_options",
+        "_seen_choices",
         "_stale",
         "_texts",
         "_tier",
@@ -61,7 +62,8 @@ class OpenAiChatReader(ReplyReader):
         self._options = options
         self._usage: Json | None = None
         self._stale = False
-        self._finished_choices = False
+        self._seen_choices: set[int] = set()
+        self._finished_choices: set[int] = set()
         self._texts = Texts()
         self._id: str | None = None
         self._model: str | None = None
@@ -80,6 +82,8 @@ class OpenAiChatReader(ReplyReader):
         if self._id is None or self._model is None or doc.get("service_tier") != self._tier_spelled:
             self._head(doc)
         for choice in items(doc.get("choices")):
+            number = output_index(choice)
+            self._seen_choices.add(number)
             delta = choice.get("delta")
             if type(delta) is dict and len(delta) == 1 and type(content := delta.get("content")) is str:
                 # nearly every chunk: a few characters of the answer and nothing else
@@ -90,7 +94,7 @@ class OpenAiChatReader(ReplyReader):
                 # a stream request answered in one piece still says `message`
                 self._text(choice, members(delta or choice.get("message")))
             if choice.get("finish_reason"):
-                self._finished_choices = True
+                self._finished_choices.add(number)
         if usage := doc.get("usage") or members(doc.get("x_groq")).get("usage"):
             self._take_usage(usage)
 
@@ -103,17 +107,17 @@ class OpenAiChatReader(ReplyReader):
             cost = reported_cost(self._usage, self._options.cost)
             for remark in read.notes:
                 self.note(remark)
-        complete = self.complete or (self._finished_choices and not self.failed)
+        finished = bool(self._finished_choices) and self._finished_choices == self._seen_choices
         return Reading(
             usage=usage,
-            input_only=usage is not None and self._stale and not complete,
+            input_only=usage is not None and self._stale,
             model=self._model,
             tier=self._tier,
             provider_request_id=self._id,
             texts=self._texts.strings(),
             text_bytes_dropped=self._texts.bytes_dropped,
             cost_femtousd=cost,
-            complete=complete,
+            complete=self.complete or (finished and not self.failed),
             failed=self.failed,
             notes=tuple(self.notes),
         )

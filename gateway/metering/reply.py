@@ -203,5 +203,11 @@ def items(value: object) -> list[Json]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def output_index(item: Json) -> int:
+    """Which of the outputs asked for this is about; the first where it does not say."""
+    index = item.get("index")
+    return index if type(index) is int else 0
+
+
 def string(value: object) -> str | None:
     return value if isinstance(value, str) and value else None

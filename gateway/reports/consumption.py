@@ -94,10 +94,22 @@ class RepeatedInput:
     provider: str
     model: str
     tier: str
+    input_tokens_at_least: int
+    """The least total input of these calls: their band of context begins here or below."""
     repeated_tokens: int
     added_tokens: int
-    """What those calls sent for the first time: it would have had to be written to the cache."""
+    """What was sent for the first time, by those calls and by the first one of each conversation: it would have had to
+    be written to the cache."""
     requests: int
+
+    def saving_femtousd(self, price: Price) -> int:
+        """What reading again instead of paying in full saves, less what writing to the cache costs; may be negative."""
+        schedule = schedule_of(price, self.tier)
+        if schedule is None:
+            return 0
+        band = schedule.band(self.input_tokens_at_least).prices
+        plain, read, write = (band[INDEX[bucket]] for bucket in ("input", "cache_read", "cache_write"))
+        return self.repeated_tokens * (plain - read) - self.added_tokens * max(0, write - plain)
 
 
 def schedule_of(price: Price, tier: str) -> Schedule | None:

@@ -44,18 +44,33 @@ ORDER BY credits_microcredits DESC
 
 -- name: repeated
 -- Input that was sent again within five minutes in the same conversation to the same model, and was not read from a
--- cache: what a cache could have served. Providers cache prefixes of 1,024 tokens or more.
-SELECT provider, model, tier, sum(least(before, input_tokens) - cached_input_tokens)::bigint AS repeated_tokens,
-       sum(greatest(0, input_tokens - before))::bigint AS added_tokens, count(*) AS requests
-FROM (
-    SELECT provider, model, coalesce(tier, '') AS tier, started_at, input_tokens, cached_input_tokens,
-           lag(input_tokens) OVER talk AS before, lag(started_at) OVER talk AS before_at
+-- cache: what a cache could have served, and what it would have had to be given for that: all of the call before the
+-- first such one, and what each added. By band of context ($4), as what is consumed. Providers cache prefixes of 1,024
+-- tokens or more.
+WITH calls AS (
+    SELECT conversation_id, provider, model, coalesce(tier, '') AS tier, started_at, input_tokens, cached_input_tokens,
+           cache_write_tokens, lag(input_tokens) OVER talk AS before, lag(started_at) OVER talk AS before_at
     FROM usage_events
     WHERE org_id = $1 AND started_at >= $2 AND started_at < $3 AND conversation_id IS NOT NULL AND operation = 'chat'
       AND usage_source IN ('provider', 'counted')
-      AND ($4::boolean OR team_id = ANY ($5::text[]) OR user_id = ANY ($6::text[]) OR key_id = ANY ($7::text[]))
+      AND ($5::boolean OR team_id = ANY ($6::text[]) OR user_id = ANY ($7::text[]) OR key_id = ANY ($8::text[]))
     WINDOW talk AS (PARTITION BY conversation_id, provider, model ORDER BY started_at)
-) calls
-WHERE before >= 1024 AND started_at - before_at < interval '5 minutes'
-  AND least(before, input_tokens) - cached_input_tokens >= 1024
-GROUP BY 1, 2, 3
+),
+judged AS (
+    SELECT *, coalesce(before >= 1024 AND started_at - before_at < interval '5 minutes'
+                       AND least(before, input_tokens) - cached_input_tokens >= 1024, false) AS repeats
+    FROM calls
+),
+followed AS (
+    SELECT *, lead(repeats, 1, false) OVER (PARTITION BY conversation_id, provider, model ORDER BY started_at) AS repeated
+    FROM judged
+)
+SELECT provider, model, tier, width_bucket(input_tokens, $4::bigint[]) AS band,
+       coalesce(sum(least(before, input_tokens) - cached_input_tokens) FILTER (WHERE repeats), 0)::bigint
+           AS repeated_tokens,
+       sum(CASE WHEN repeats THEN greatest(0, input_tokens - before)
+                ELSE input_tokens - cached_input_tokens - cache_write_tokens END)::bigint AS added_tokens,
+       count(*) FILTER (WHERE repeats) AS requests
+FROM followed
+WHERE repeats OR repeated
+GROUP BY 1, 2, 3, 4

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 
+from gateway.budgets.balances import BalanceReading
 from gateway.identity.roles import Reach
 from gateway.reports.comparison import ModelName
 from gateway.reports.consumption import Consumption, Prices, RepeatedInput, bands_of, price_of
@@ -34,8 +35,8 @@ TURN_WAIT_S = 5.0
 HISTORY_DAYS = BAND_DAYS + 35
 
 
-LeftOf = Callable[[str], Awaitable[int | None]]
-"""What is left of an org's prepaid balance, microcredits, negative when overdrawn; None: it is not prepaid."""
+BalanceOf = Callable[[str], Awaitable[BalanceReading | None]]
+"""An org's prepaid balance; None: it is not prepaid."""
 
 
 class Snapshot:
@@ -98,13 +99,13 @@ class Snapshot:
         self, period: Period, prices: Prices, others: Sequence[ModelName]
     ) -> list[Consumption]:
         """What was used, in units that can be priced again for the models of the org and for ``others``."""
-        models = [(group.names[0] or "", group.names[1] or "") for group in await self._models(period)]
-        known = [price for name in (*models, *others) if (price := price_of(prices, *name)) is not None]
-        return await consumed(self.reading.session, self.org, self.reach, period, bands_of(known))
+        bands = await self._bands(period, prices, others)
+        return await consumed(self.reading.session, self.org, self.reach, period, bands)
 
-    async def repeated(self, period: Period) -> list[RepeatedInput]:
+    async def repeated(self, period: Period, prices: Prices) -> list[RepeatedInput]:
         """Input that caches could have served."""
-        return await repeated(self.reading.session, self.org, self.reach, period)
+        bands = await self._bands(period, prices, ())
+        return await repeated(self.reading.session, self.org, self.reach, period, bands)
 
     async def models_used(self, period: Period, operation: str) -> list[ModelName]:
         """Dearest first."""
@@ -112,6 +113,11 @@ class Snapshot:
             (group.names[0] or "", group.names[1] or "")
             for group in await self._models(period, Filters(operations=(operation,)))
         ]
+
+    async def _bands(self, period: Period, prices: Prices, others: Sequence[ModelName]) -> list[int]:
+        models = [(group.names[0] or "", group.names[1] or "") for group in await self._models(period)]
+        known = [price for name in (*models, *others) if (price := price_of(prices, *name)) is not None]
+        return bands_of(known)
 
     async def _models(self, period: Period, filters: Filters | None = None) -> list[Group]:
         question = self.question(period, group_by=[Dimension.PROVIDER, Dimension.MODEL], filters=filters)
@@ -121,14 +127,14 @@ class Snapshot:
 class ReportDesk:
     """`start` and `stop` once each."""
 
-    def __init__(self, dsn: str, names: Names, left_of: LeftOf) -> None:
+    def __init__(self, dsn: str, names: Names, balance_of: BalanceOf) -> None:
         self._postgres = Postgres(dsn, connections_max=CONNECTIONS_MAX, application_name="tollgate reports")
         self._exports = Postgres(dsn, connections_max=EXPORTS_MAX, application_name="tollgate exports")
         self._reader = UsageReader(self._postgres)
         self._exporter = UsageReader(self._exports)
         self._turns = Turns(EXPORTS_OF_ONE_MAX, TURN_WAIT_S)
         self._names = names
-        self.left_of = left_of
+        self.balance_of = balance_of
         self.conversations = Conversations(self._postgres)
 
     async def start(self) -> None:

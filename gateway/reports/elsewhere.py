@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
-from gateway.errors import StoreUnavailable
+from gateway.errors import BadRequest, StoreUnavailable, UnpricedModel
 from gateway.identity.roles import Reach
-from gateway.proxy.estimate import Estimate
+from gateway.providers.base import Call
+from gateway.proxy.estimate import estimate
 from gateway.reports.comparison import ModelName
-from gateway.reports.consumption import Prices, price_of
+from gateway.reports.consumption import Prices
 from gateway.reports.desk import ReportDesk
 from gateway.reports.period import DAY
 from pricing.errors import PricingError
@@ -28,7 +30,7 @@ class Elsewhere:
     provider: str
     model: str
     tier: str
-    """``batch``, or empty for the standard price."""
+    """``batch``, or empty: the one asked for, at another provider the standard one."""
     bound_microcredits: int
 
 
@@ -51,25 +53,28 @@ class ElsewhereQuotes:
             return []
 
     def quotes(
-        self, provider: str, model: str, bounds: Estimate, names: Iterable[ModelName]
+        self, provider: str, call: Call, price: Price | None, names: Iterable[ModelName]
     ) -> list[Elsewhere]:
-        """Cheapest first. What has no price for something that the request asks for is left out."""
-        found = list(self._batch(provider, model, bounds))
-        for name in names:
-            price = price_of(self._prices, *name)
-            if price is not None and name != (provider, model):
-                found += _quoted(name, price, "", bounds)
-        return sorted(found, key=lambda one: one.bound_microcredits)
+        """Cheapest first; ``price`` is that of ``call`` at ``provider``, None: free. What has no price for something
+        that the request asks for, or could not answer it, is left out."""
+        if price is None:
+            return []
+        asked = provider, call.model
+        found = [self._quoted(name, "", _as_asked(call, provider, name)) for name in names if name != asked]
+        if BATCH in price.tiers:
+            found.append(self._quoted(asked, BATCH, replace(call, tier=BATCH)))
+        return sorted(filter(None, found), key=lambda one: one.bound_microcredits)
 
-    def _batch(self, provider: str, model: str, bounds: Estimate) -> Iterator[Elsewhere]:
-        if bounds.price is not None and BATCH in bounds.price.tiers:
-            yield from _quoted((provider, model), bounds.price, BATCH, bounds)
+    def _quoted(self, name: ModelName, tier: str, call: Call) -> Elsewhere | None:
+        try:
+            bounds = estimate(call, partial(self._prices.price, name[0]), self._prices.exchange)
+        except (PricingError, UnpricedModel, BadRequest):
+            return None
+        return Elsewhere(*name, tier, bounds.bound)
 
 
-def _quoted(name: ModelName, price: Price, tier: str, bounds: Estimate) -> Iterator[Elsewhere]:
-    cap = min(bounds.cap, price.max_output_tokens) * bounds.choices
-    try:
-        bound = price.bound(bounds.input_tokens_max, cap, bounds.extra, tier=tier or None)
-    except PricingError:
-        return
-    yield Elsewhere(*name, tier, bounds.exchange.microcredits(bound.total_femtousd))
+def _as_asked(call: Call, provider: str, name: ModelName) -> Call:
+    """The same of another model. Tiers and fallbacks are named in the words of the provider that is asked."""
+    if name[0] == provider:
+        return replace(call, model=name[1])
+    return replace(call, model=name[1], models_also=(), tier=None, speed=None, geo=None)

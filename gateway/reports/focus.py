@@ -17,6 +17,8 @@ from gateway.reports.period import OrgCalendar, next_month
 from gateway.reports.question import Group
 
 ISSUER = "Tollgate"
+CREDIT = Decimal(1)
+"""What a credit costs in the pricing currency, which is credits."""
 _EXACT = Context(prec=80)
 _SUBCATEGORIES = {
     "chat": "Generative AI",
@@ -30,10 +32,11 @@ COLUMNS = (
     "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
     "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit", "ContractedCost",
     "ContractedUnitPrice", "EffectiveCost", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory",
-    "PricingCurrency", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory",
-    "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SubAccountId", "SubAccountName", "Tags", "x_Credits",
-    "x_KeyId", "x_Model", "x_Operation", "x_Requests", "x_InputTokens", "x_CachedInputTokens", "x_CacheWriteTokens",
-    "x_OutputTokens", "x_ReasoningTokens", "x_UserId",
+    "PricingCurrency", "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost",
+    "PricingCurrencyListUnitPrice", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName",
+    "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SubAccountId", "SubAccountName",
+    "Tags", "x_Credits", "x_KeyId", "x_Model", "x_Operation", "x_Requests", "x_InputTokens", "x_CachedInputTokens",
+    "x_CacheWriteTokens", "x_OutputTokens", "x_ReasoningTokens", "x_UserId",
 )  # fmt: skip
 
 
@@ -61,7 +64,8 @@ def charge(org: str, group: Group, calendar: OrgCalendar, credit_usd: Decimal) -
             start,
         ),
         *((tokens, "Tokens") if tokens else (sums.requests, "Requests")),
-        *(cost, credit_usd, cost, ISSUER, cost, credit_usd, "Standard", "Credits", quantity, "Credits"),
+        *(cost, credit_usd, cost, ISSUER, cost, credit_usd, "Standard"),
+        *("Credits", CREDIT, quantity, CREDIT, quantity, "Credits"),
         *(provider, provider, "AI and Machine Learning", f"{provider} {operation}"),
         *(
             _SUBCATEGORIES.get(operation or "", "Other (AI and Machine Learning)"),

@@ -10,10 +10,11 @@ Under 7 days of history there is no forecast. Pure: takes daily sums, oldest fir
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from math import sqrt
+from types import MappingProxyType
 
 HISTORY_DAYS_MIN = 7
 SEASON_DAYS = 28
@@ -48,6 +49,7 @@ class Exhaustion:
 
 
 EXHAUSTION_DAYS_MAX = 365
+NOTHING_EXPIRES: Mapping[date, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +77,31 @@ class Forecast:
         low, high = error_band(self.history, days)
         return Expectation(mean, round(mean * low), round(mean * high))
 
-    def exhaustion(self, balance_microcredits: int, rest_of_today: float) -> Exhaustion:
-        """When a balance runs out; ``rest_of_today``: which part of today is still to come, 0 to 1."""
+    def exhaustion(
+        self, balance_microcredits: int, rest_of_today: float, expiring: Mapping[date, int] = NOTHING_EXPIRES
+    ) -> Exhaustion:
+        """When a balance runs out. ``rest_of_today``: which part of today is still to come, 0 to 1; ``expiring``: what
+        of the balance can be used for the last time on a day. That is used first."""
         low, high = error_band(self.history, LENGTH_TRIED_MAX)
-        return Exhaustion(*(self._runs_out(balance_microcredits, rest_of_today, f) for f in (1.0, high, low)))
+        return Exhaustion(
+            *(
+                self._runs_out(balance_microcredits, rest_of_today, expiring, factor)
+                for factor in (1.0, high, low)
+            )
+        )
 
-    def _runs_out(self, balance_microcredits: int, rest_of_today: float, factor: float) -> date | None:
-        left = float(balance_microcredits)
+    def _runs_out(
+        self, balance_microcredits: int, rest_of_today: float, expiring: Mapping[date, int], factor: float
+    ) -> date | None:
+        gone, expired = 0.0, 0
         for ahead in range(EXHAUSTION_DAYS_MAX):
+            day = self.today + timedelta(days=ahead)
             usage = expected_days(self.history, ahead, 1) * factor
-            left -= usage * rest_of_today if ahead == 0 else usage
-            if left <= 0:
-                return self.today + timedelta(days=ahead)
+            expired += expiring.get(day, 0)
+            # Whatever has expired is gone, be it that it was used before.
+            gone = max(gone + (usage * rest_of_today if ahead == 0 else usage), expired)
+            if gone >= balance_microcredits:
+                return day
         return None
 
 

@@ -10,15 +10,18 @@ import orjson
 
 from gateway.reports.desk import Snapshot
 from gateway.reports.patterns import change_percent
-from gateway.reports.question import Group, Sums
+from gateway.reports.question import Dimension, Group, Sums
 from gateway.reports.usage_report import UsageReport
 from pricing.money import format_credits
 
 
 async def report_json(snapshot: Snapshot, report: UsageReport) -> AsyncGenerator[bytes]:
-    """The document in parts. What the conversations leave of the total is ``withoutConversation``."""
+    """The document in parts. What the conversations leave of the total is ``withoutConversation``, but for what single
+    requests are not kept of any more, with or without one: ``notKept``."""
     yield orjson.dumps(_head(report))[:-1] + b',"conversationCosts":['
-    rest = report.total.credits_microcredits
+    by_conversation = snapshot.question(report.period, group_by=[Dimension.CONVERSATION])
+    gone = (await snapshot.reading.not_kept(by_conversation, snapshot.calendar)).credits_microcredits
+    rest = report.total.credits_microcredits - gone
     separator = b""
     costs = snapshot.history.conversation_costs(snapshot.org, snapshot.reach, report.period)
     async with aclosing(costs) as found:
@@ -33,7 +36,8 @@ async def report_json(snapshot: Snapshot, report: UsageReport) -> AsyncGenerator
                 }
             )
             separator = b","
-    yield b'],"withoutConversation":' + orjson.dumps(amount(rest)) + b"}"
+    yield b'],"withoutConversation":' + orjson.dumps(amount(rest))
+    yield b',"notKept":' + orjson.dumps(amount(gone)) + b"}"
 
 
 def amount(microcredits: int) -> dict[str, object]:

@@ -47,7 +47,7 @@ def report_pdf(report: UsageReport, conversations: Sequence[ConversationCost], m
             "Conversation",
             rows,
             report.total,
-            rest="Other conversations and requests without one",
+            rest="Other conversations, and requests without one or not kept",
         )
     return bytes(page.output())
 

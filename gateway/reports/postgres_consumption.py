@@ -32,7 +32,7 @@ async def consumed(
             tier=row["tier"],
             streamed=row["streamed"],
             abandoned=row["abandoned"],
-            input_tokens_at_least=bands[row["band"] - 1] if row["band"] else 0,
+            input_tokens_at_least=_least(row["band"], bands),
             requests=row["requests"],
             credits_microcredits=row["credits_microcredits"],
             surplus_microcredits=row["surplus_microcredits"],
@@ -50,7 +50,27 @@ def _units(row: Row) -> dict[str, int]:
     return units
 
 
-async def repeated(session: Session, org: str, reach: Reach, period: Period) -> list[RepeatedInput]:
-    """Input that caches could have served."""
-    rows = await session.fetch(_SQL["repeated"], org, period.start, period.end, *reach_arguments(reach))
-    return [RepeatedInput(**row) for row in rows]
+async def repeated(
+    session: Session, org: str, reach: Reach, period: Period, bands: Sequence[int]
+) -> list[RepeatedInput]:
+    """Input that caches could have served. ``bands``: as for `consumed`."""
+    rows = await session.fetch(
+        _SQL["repeated"], org, period.start, period.end, list(bands), *reach_arguments(reach)
+    )
+    return [
+        RepeatedInput(
+            provider=row["provider"],
+            model=row["model"],
+            tier=row["tier"],
+            input_tokens_at_least=_least(row["band"], bands),
+            repeated_tokens=row["repeated_tokens"],
+            added_tokens=row["added_tokens"],
+            requests=row["requests"],
+        )
+        for row in rows
+    ]
+
+
+def _least(band: int, bands: Sequence[int]) -> int:
+    """The least total input of a band as `width_bucket` numbers them."""
+    return bands[band - 1] if band else 0

@@ -39,6 +39,14 @@ class UsageReading:
         found = await self._fetch(question.total(), Granularity.NONE, None, 1, calendar)
         return found[0].sums if found else Sums()
 
+    async def not_kept(self, question: Question, calendar: OrgCalendar) -> Sums:
+        """What of the total is in no group, as its single requests are not kept any more. With a filter that only those
+        can answer the total lacks it too."""
+        if not question.splits_events or question.filters.of_events:
+            return Sums()
+        kept = await self.total(replace(question, by_request=True), calendar)
+        return await self.total(question, calendar) - kept
+
     async def groups(
         self,
         question: Question,

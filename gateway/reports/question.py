@@ -64,6 +64,8 @@ class Question:
     granularity: Granularity = Granularity.NONE
     group_by: tuple[Dimension, ...] = ()
     tag: str | None = None
+    by_request: bool = False
+    """Of what single requests are kept of alone; sums outlive them."""
 
     def total(self) -> Question:
         """The same without any split."""
@@ -71,7 +73,11 @@ class Question:
 
     @property
     def needs_events(self) -> bool:
-        return self.filters.of_events or bool(OF_EVENTS.intersection(self.group_by))
+        return self.by_request or self.filters.of_events or self.splits_events
+
+    @property
+    def splits_events(self) -> bool:
+        return bool(OF_EVENTS.intersection(self.group_by))
 
     @property
     def needs_people(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from gateway.reports.comparison import ModelComparison, ModelName, compare
 from gateway.reports.consumption import (
@@ -17,10 +18,10 @@ from gateway.reports.consumption import (
     RepeatedInput,
     cost_microcredits,
     price_of,
-    schedule_of,
 )
-from pricing.rates import INDEX
 from pricing.tiers import BATCH
+
+Used = TypeVar("Used", Consumption, RepeatedInput)
 
 TIPS_PER_KIND_MAX = 3
 SHARE_MIN = 0.01
@@ -88,22 +89,11 @@ def _models(comparisons: Sequence[ModelComparison]) -> Iterator[Tip]:
 
 
 def _caching(repeated: Sequence[RepeatedInput], prices: Prices) -> Iterator[Tip]:
-    """Reading again instead of paying in full, less what writing the new part to the cache costs."""
-    for one in repeated:
-        price = price_of(prices, one.provider, one.model)
-        schedule = None if price is None else schedule_of(price, one.tier)
-        if schedule is None:
-            continue
-        band = schedule.bands[0].prices
-        plain, read, write = (band[INDEX[bucket]] for bucket in ("input", "cache_read", "cache_write"))
-        saving = one.repeated_tokens * (plain - read) - one.added_tokens * max(0, write - plain)
-        yield Tip(
-            TipKind.CACHING,
-            one.provider,
-            one.model,
-            one.requests,
-            prices.exchange.microcredits(max(0, saving)),
-        )
+    for (provider, model), calls in _by_model(repeated):
+        price = price_of(prices, provider, model)
+        if price is not None:
+            saving = prices.exchange.microcredits(max(0, sum(one.saving_femtousd(price) for one in calls)))
+            yield Tip(TipKind.CACHING, provider, model, sum(one.requests for one in calls), saving)
 
 
 def _batching(consumed: Sequence[Consumption], prices: Prices) -> Iterator[Tip]:
@@ -159,8 +149,8 @@ def _oversized(consumed: Sequence[Consumption]) -> Iterator[Tip]:
     yield from sorted(ranked, key=lambda tip: -tip.freed_microcredits * tip.requests)
 
 
-def _by_model(consumed: Sequence[Consumption]) -> Iterator[tuple[ModelName, list[Consumption]]]:
-    found: dict[ModelName, list[Consumption]] = {}
-    for one in consumed:
+def _by_model(used: Sequence[Used]) -> Iterator[tuple[ModelName, list[Used]]]:
+    found: dict[ModelName, list[Used]] = {}
+    for one in used:
         found.setdefault((one.provider, one.model), []).append(one)
     yield from found.items()

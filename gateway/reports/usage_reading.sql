@@ -155,7 +155,7 @@ WITH grouped AS (
            CASE WHEN 'model' = ANY ($7::text[]) THEN model END AS model,
            CASE WHEN 'operation' = ANY ($7::text[]) THEN operation END AS operation,
            CASE WHEN 'conversation' = ANY ($7::text[]) THEN conversation_id END AS conversation,
-           CASE WHEN 'tag' = ANY ($7::text[]) THEN tags ->> $20::text END AS tag,
+           CASE WHEN 'tag' = ANY ($7::text[]) THEN nullif(tags ->> $20::text, '') END AS tag,
            count(*) AS requests, count(*) FILTER (WHERE usage_failed(status)) AS errors,
            count(*) FILTER (WHERE usage_estimated(usage_source)) AS estimated,
            count(*) FILTER (WHERE usage_unpriced(flags)) AS unpriced, sum(input_tokens)::bigint AS input_tokens,

@@ -10,16 +10,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator
 
 from gateway.settings.document import read_document
 from gateway.settings.problems import Problems, violations
 from gateway.settings.section import Section
+from gateway.settings.time_zones import is_zone
 
 MICROCREDITS_MAX = 2**53
 """The greatest amount: the scripts in Redis compare amounts as doubles, which are exact up to here."""
@@ -28,15 +27,6 @@ _MICRO = 1_000_000
 PLAIN_AMOUNT = r"[0-9]{1,10}(\.[0-9]{1,6})?"
 # What YAML takes for text although people mean a number: 1e6.
 _WRITTEN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
-
-
-@lru_cache(maxsize=1024)
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (OSError, ValueError, KeyError):  # not found is a KeyError; odd paths raise the others
-        return False
-    return True
 
 
 def parse_microcredits(value: Any) -> int:
@@ -64,8 +54,8 @@ def parse_plain_microcredits(value: Any) -> int:
 
 
 def _zone(value: str) -> str:
-    if not _is_zone(value):
-        raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Paris or UTC")
+    if not is_zone(value):
+        raise ValueError(f"{value!r} is not an IANA time zone; write a place such as Europe/Paris, or UTC")
     return value
 
 

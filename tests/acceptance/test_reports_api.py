@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -295,3 +296,27 @@ def test_exports_at_once_are_served_while_others_wait(used: GatewayProcess) -> N
 
     run(keep())
     assert found == [200] * 12
+
+
+@pytest.mark.parametrize(
+    "zone", ["Pacific/Kiritimati", "Etc/GMT+12"]
+)  # one of them has another date than UTC
+def test_the_name_of_a_report_is_the_local_day_that_it_is_about(used: GatewayProcess, zone: str) -> None:
+    async def move(name: str) -> None:
+        postgres = Postgres(used.postgres_dsn)
+        await postgres.start()
+        await postgres.execute(
+            "UPDATE org_calendars SET time_zone = $1, wanted_time_zone = $1 WHERE org_id = 'globex'", name
+        )
+        await postgres.stop()
+
+    def today() -> str:
+        return datetime.now(ZoneInfo(zone)).date().isoformat()
+
+    run(move(zone))
+    before = today()
+    path = "/api/credits/report?period=daily&format=csv"
+    reply = ask(used, "GET", path, key=key_of("owner", "globex"))
+    run(move("UTC"))
+    names = {f'attachment; filename="usage-globex-daily-{day}.csv"' for day in (before, today())}
+    assert reply.headers["content-disposition"] in names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -19,7 +19,7 @@ from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.reconcile import Report
 from gateway.ledger.reconcile_balances import reconcile_balances
-from gateway.ledger.row import merge
+from gateway.ledger.row import merge, microseconds
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import CommandFailed
 from tests.support.bank import Bank, open_bank
@@ -45,6 +45,20 @@ async def test_a_round_posts_usage_breaks_off_what_expired_and_tells_redis(bank:
     assert await bank.kinds("globex") == ["postpaid_usage"]
     balance = await bank.balance()
     assert (balance.granted, balance.spent, balance.next_expiry_us) == (70, 30, None)
+
+
+async def test_a_balance_says_what_will_expire_and_when(bank: Bank) -> None:
+    days = (datetime.now(UTC) - bank.now).days
+    bank.now += timedelta(days=days)
+    soon, later = ((days + ahead) * 24 * 60 for ahead in (3, 9))
+    await bank.grant(100, expires_in=soon)
+    await bank.grant(50, expires_in=later)
+    await bank.grant(1000)
+    await bank.bookkeeper.round()
+    assert (await bank.balance()).rungs == (
+        (microseconds(bank.in_minutes(soon)), 100),
+        (microseconds(bank.in_minutes(later)), 50),
+    )
 
 
 async def test_many_bookkeepers_at_once_do_everything_once(bank: Bank) -> None:

@@ -102,10 +102,10 @@ async def newsroom(bank: Bank, place: Town, zone: str) -> AsyncIterator[Newsroom
     await calendars.keep([OrgCalendar("acme", zone, 0)])
     await calendars.recut()
 
-    async def left_of(org: str) -> int | None:
+    async def balance_of(org: str) -> None:
         return None
 
-    desk = ReportDesk(place.dsn, Pseudonyms(OrgSecrets(bank.postgres, VAULT)), left_of)
+    desk = ReportDesk(place.dsn, Pseudonyms(OrgSecrets(bank.postgres, VAULT)), balance_of)
     await desk.start()
     clock, declared = Clock(), Declared(LimitsFile())
 

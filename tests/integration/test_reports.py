@@ -189,6 +189,9 @@ async def test_a_report_is_the_same_in_every_format(made: str, kind: ReportPerio
         for charge in charges[:50]:
             product = Decimal(charge["PricingQuantity"]) * Decimal(charge["ListUnitPrice"])
             assert Decimal(charge["ListCost"]) == product
+            in_credits = Decimal(charge["PricingQuantity"]) * Decimal(charge["PricingCurrencyListUnitPrice"])
+            assert Decimal(charge["PricingCurrencyEffectiveCost"]) == in_credits
+            assert charge["PricingCurrencyContractedUnitPrice"] == charge["PricingCurrencyListUnitPrice"]
             assert charge["ServiceCategory"] == "AI and Machine Learning"
 
         page = await report_page(snapshot, kind, MONTH, datetime(2026, 11, 22, tzinfo=UTC))

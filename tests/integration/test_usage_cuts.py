@@ -7,15 +7,21 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import available_timezones
 
 import pytest
 
+from gateway.budgets.windows import Calendar
+from gateway.identity.roles import Reach
 from gateway.ledger.migrate import migrate
 from gateway.ledger.postgres_calendars import Calendars, OrgCalendar
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.reconcile import compare
-from gateway.ledger.row import UsageRow, merge, microseconds
+from gateway.ledger.row import UsageRow, instant, merge, microseconds
+from gateway.live.postgres_settlements import PostgresSettlements
+from gateway.live.spending import DAY_US, Stretch
+from gateway.settings.time_zones import in_postgres, is_zone
 from gateway.stores.postgres import Postgres
 from tests.support.usage_events import ADMISSION, RESULT, entry
 
@@ -74,6 +80,8 @@ async def drift(postgres: Postgres) -> tuple[int, tuple[str, ...]]:
         # 31 March 2024 in Europe/Paris lasts from 23:00 to 22:00 UTC
         ("Europe/Paris", {"2024-03-30": 1, "2024-03-31": 22, "2024-04-01": 4}),
         ("Asia/Kolkata", {"2024-03-31": 7, "2024-04-01": 20}),
+        # the same clocks by a name that Postgres takes for an offset without daylight saving time
+        ("CET", {"2024-03-30": 1, "2024-03-31": 22, "2024-04-01": 4}),
         # half an hour off the hour, and in daylight saving time: the date changes at 02:30 UTC
         ("America/St_Johns", {"2024-03-30": 3, "2024-03-31": 24}),
     ],
@@ -140,6 +148,43 @@ async def test_a_zone_that_changes_while_usage_is_written_leaves_no_drift(postgr
     await asyncio.gather(write(0), write(1), change(), write(2))
     assert sum((await days(postgres)).values()) == 60
     assert await drift(postgres) == (0, ())
+
+
+async def test_every_zone_has_the_same_days_in_python_and_in_postgres(postgres: Postgres) -> None:
+    differing = []
+    for name in filter(is_zone, available_timezones()):
+        calendar = Calendar(name)
+        noons = [microseconds(datetime(2026, 1, 1, 12, tzinfo=UTC)) + day * DAY_US for day in range(365)]
+        starts = [instant(calendar.around(noon).day.start_us) for noon in noons]
+        if await postgres.fetch_value(
+            "SELECT bool_or((at AT TIME ZONE $2)::date = ((at - interval '1 minute') AT TIME ZONE $2)::date) "
+            "FROM unnest($1::timestamptz[]) AS at",
+            starts,
+            in_postgres(name),
+        ):
+            differing.append(name)
+    assert differing == []
+
+
+async def test_an_org_whose_zone_was_told_as_an_abbreviation_is_cut_anew(postgres: Postgres) -> None:
+    await postgres.execute(
+        "INSERT INTO org_calendars (org_id, time_zone, wanted_time_zone) VALUES ('acme', 'CET', 'CET')"
+    )
+    await UsageTable(postgres).write([row("a", "2024-06-30T22:30:00")])
+    assert await days(postgres) == {"2024-06-30": 1}
+    assert await zone(postgres, "CET") == ["acme"]
+    assert await days(postgres) == {"2024-07-01": 1}
+    assert await drift(postgres) == (0, ())
+
+
+async def test_sums_of_listeners_begin_with_the_days_of_their_zone(postgres: Postgres) -> None:
+    await zone(postgres, "CET")
+    await UsageTable(postgres).write([row("a", "2024-06-30T22:30:00")])
+    start_us, now_us = (microseconds(datetime(2024, *day, tzinfo=UTC)) for day in ((6, 30, 22), (7, 10, 12)))
+    stretch = Stretch.of(Calendar("CET"), now_us)
+    reach = Reach("acme", users=frozenset({"ada"}))
+    cells, _ = await PostgresSettlements(postgres).cells(reach, 0, 10**9, stretch, [])
+    assert cells == {"chat": {start_us: 1}}
 
 
 async def test_a_zone_that_postgres_does_not_know_leaves_the_one_in_force(postgres: Postgres) -> None:

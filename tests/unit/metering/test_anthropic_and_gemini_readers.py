@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,27 @@ def test_gemini_grounding_is_per_request_before_gemini_3_and_per_query_after(
     }
     usage = read(GeminiReader(), sse(chunk, chunk)).usage
     assert usage == Usage(input=1, web_searches=searches)
+
+
+def test_gemini_usage_that_the_text_has_outgrown_is_input_only_also_where_it_finished() -> None:
+    early = {
+        "candidates": [{"content": {"parts": [{"text": "Hi"}]}}],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 1},
+    }
+    last = {"candidates": [{"content": {"parts": [{"text": "word " * 2000}]}, "finishReason": "STOP"}]}
+    reading = read(GeminiReader(), sse(early, last))
+    assert (reading.complete, reading.input_only) == (True, True)
+    assert not read(GeminiReader(), sse(early, last | {"usageMetadata": early["usageMetadata"]})).input_only
+
+
+def test_a_gemini_stream_is_complete_when_all_its_candidates_are_finished() -> None:
+    started: list[dict[str, Any]] = [
+        {"candidates": [{"finishReason": "STOP"}]},
+        {"candidates": [{"index": 1}]},
+    ]
+    assert not read(GeminiReader(), sse(*started)).complete
+    finished = {"candidates": [{"index": 1, "finishReason": "STOP"}]}
+    assert read(GeminiReader(), sse(*started, finished)).complete
 
 
 def test_a_gemini_array_and_its_error_are_read() -> None:

@@ -214,6 +214,21 @@ def test_usage_that_the_text_has_outgrown_is_input_only() -> None:
     assert reading.texts == ("moretext",)
 
 
+def test_usage_that_the_text_has_outgrown_is_input_only_also_where_the_stream_reached_its_end() -> None:
+    early = delta("Hi") | {"usage": {**USAGE, "completion_tokens": 1}}
+    reading = read(OpenAiChatReader(), sse(early, delta("more", finish_reason="stop")), DONE)
+    assert (reading.complete, reading.input_only) == (True, True)
+
+
+def test_a_stream_is_complete_when_all_its_choices_are_finished() -> None:
+    def chunk(index: int, **more: Any) -> dict[str, Any]:
+        return {"choices": [{"index": index, "delta": {"content": "x"}, **more}]}
+
+    started = [chunk(0), chunk(1), chunk(0, finish_reason="stop")]
+    assert not read(OpenAiChatReader(), sse(*started)).complete
+    assert read(OpenAiChatReader(), sse(*started, chunk(1, finish_reason="length"))).complete
+
+
 @pytest.mark.parametrize(
     "tail",
     [

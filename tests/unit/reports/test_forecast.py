@@ -59,6 +59,22 @@ def test_the_day_of_exhaustion_counts_weekdays_and_the_rest_of_today() -> None:
     assert forecast.exhaustion(10**9, 1.0).expected is None
 
 
+def test_credits_that_expire_are_gone_unless_they_were_used_before() -> None:
+    forecast = Forecast(MONDAY, (10,) * 28)
+
+    def runs_out(balance: int, expiring: dict[int, int]) -> int | None:
+        days = {MONDAY + timedelta(days=ahead): amount for ahead, amount in expiring.items()}
+        found = forecast.exhaustion(balance, 1.0, days).expected
+        return None if found is None else (found - MONDAY).days
+
+    assert runs_out(1000, {}) == 99
+    # 990 are gone on Tuesday, of which 20 were used; the other 10 pay for Wednesday
+    assert runs_out(1000, {1: 990}) == 2
+    assert runs_out(1000, {1: 20}) == 99
+    assert runs_out(1000, {1: 120, 9: 50}) == 89
+    assert runs_out(1000, {3: 1000}) == 3
+
+
 def test_an_org_that_stopped_is_expected_to_use_nothing() -> None:
     forecast = Forecast(MONDAY, WEEK * 4 + (0,) * 28)
     assert forecast.of_days(MONDAY, 30).high == 0

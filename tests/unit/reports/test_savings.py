@@ -12,6 +12,7 @@ from gateway.reports.tips import TipKind, tips
 from pricing.book import PriceBook
 from pricing.money import Exchange
 from pricing.price import Price
+from pricing.rates import INDEX
 
 PRICES = {
     "markup": 2,
@@ -32,6 +33,11 @@ class Book:
 
     def price(self, provider: str, model: str) -> Price:
         return self.book.price(provider, "openai", model, 1_795_000_000)
+
+
+class Bundled(Book):
+    def price(self, provider: str, model: str) -> Price:
+        return self.book.price(provider, provider, model, 1_795_000_000)
 
 
 CALLS = Consumption(
@@ -108,7 +114,7 @@ def test_every_tip_has_a_figure_and_the_greatest_comes_first() -> None:
         calls(abandoned=True, requests=2, units={"output": 10_000}, credits_microcredits=100_000),
         calls(model="capped", requests=4, surplus_microcredits=40_000_000),
     ]
-    repeated = [RepeatedInput("here", "big", "", 50_000, 1_000, 5)]
+    repeated = [RepeatedInput("here", "big", "", 0, 50_000, 1_000, 5)]
     found = {tip.kind: tip for tip in tips(consumed, repeated, Book())}
     assert found[TipKind.MODEL].instead == ("here", "small")
     assert found[TipKind.CACHING].saving_microcredits == 50_000 * 9 * 2 * 100
@@ -117,6 +123,24 @@ def test_every_tip_has_a_figure_and_the_greatest_comes_first() -> None:
     assert (capped.saving_microcredits, capped.freed_microcredits) == (0, 10_000_000)
     savings = [tip.saving_microcredits for tip in tips(consumed, repeated, Book())]
     assert savings == sorted(savings, reverse=True)
+
+
+def test_what_a_cache_saves_is_priced_by_the_band_of_each_call() -> None:
+    book = Bundled(PriceBook.parse(None, Decimal("0.01")))
+    price = book.price("anthropic", "claude-sonnet-4-5")
+    short, long = (price.standard.band(tokens).prices for tokens in (0, 300_000))
+    assert short != long
+    repeated = [
+        RepeatedInput("anthropic", "claude-sonnet-4-5", "", 0, 0, 10_000, 0),
+        RepeatedInput("anthropic", "claude-sonnet-4-5", "", 200_001, 300_000, 1_000, 2),
+    ]
+    plain, read, write = (INDEX[bucket] for bucket in ("input", "cache_read", "cache_write"))
+    saved = 300_000 * (long[plain] - long[read]) - 1_000 * (long[write] - long[plain])
+    [tip] = tips([], repeated, book)
+    assert (tip.kind, tip.requests) == (TipKind.CACHING, 2)
+    assert tip.saving_microcredits == book.exchange.microcredits(
+        saved - 10_000 * (short[write] - short[plain])
+    )
 
 
 def test_there_is_no_tip_where_nothing_is_saved() -> None:
