@@ -120,13 +120,17 @@ class RedisHolds:
             verdict = answer[0]
             if verdict == b"ok" or verdict == b"again":
                 return _grant(ask.request_id, answer, plan)
-            if not await self._prepared(answer, plan, planner):
-                self._announce_refusal(answer, ask, plan, planner)
-                raise _refusal(answer, ask, plan, planner)
-            if time.monotonic() > give_up_s:
+            try:
+                # What is begun goes on when the time is over: the next attempt finds it done.
+                async with asyncio.timeout(max(0.0, give_up_s - time.monotonic())):
+                    prepared = await self._prepared(answer, plan, planner)
+            except TimeoutError:
                 raise StoreUnavailable(
                     "The budgets of this organisation are being rebuilt; try again shortly."
-                )
+                ) from None
+            if not prepared:
+                self._announce_refusal(answer, ask, plan, planner)
+                raise _refusal(answer, ask, plan, planner)
 
     async def settle(self, grant: Grant, ask: Ask, cost: int, result: bytes) -> Settled:
         check_cost(cost)
@@ -271,8 +275,8 @@ class RedisHolds:
         elif verdict == b"build":
             await self.balances.build(org)
         elif verdict in (b"seed", b"wait"):
-            for index in answer[1:]:
-                await self._seeder.seed(plan.charges[int(index) - 1], planner.keys)
+            charges = (plan.charges[int(index) - 1] for index in answer[1:])
+            await asyncio.gather(*(self._seeder.seed(charge, planner.keys) for charge in charges))
         else:
             return False
         return True

@@ -149,27 +149,52 @@ ON CONFLICT (stream, entry_id, request_id) DO NOTHING
 
 -- name: spent
 -- One line per counter asked for, in their order: sums of rollups in the window, less the rows that the counter
--- has not seen yet. Counters of end users are sums of rows, as rollups do not tell end users apart. Models are compared
--- as `gateway.budgets.selection.plain` has them.
+-- has not seen yet; of all time, sums of hours or days, which are far fewer than quarters of an hour of years. Counters
+-- of end users are sums of rows, as rollups do not tell end users apart. Models are compared as
+-- `gateway.budgets.selection.plain` has them.
 SELECT (coalesce(rolled.microcredits, 0) - coalesce(unseen.microcredits, 0) + coalesce(own.microcredits, 0))::bigint
        AS microcredits
-FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
-    $6::timestamptz[], $7::timestamptz[], $8::integer[], $9::bigint[], $10::text[]
-) WITH ORDINALITY AS asked (
-    org_id, scope, scope_id, operation, model_pattern, start_at, end_at, partition, upto_sequence, end_user, place
-)
+FROM (
+    SELECT *, end_at IS NULL AND start_at = 'epoch' AS whole
+    FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+        $6::timestamptz[], $7::timestamptz[], $8::integer[], $9::bigint[], $10::text[]
+    ) WITH ORDINALITY AS given (
+        org_id, scope, scope_id, operation, model_pattern, start_at, end_at, partition, upto_sequence, end_user, place
+    )
+) AS asked
 LEFT JOIN LATERAL (
-    SELECT sum(r.credits_microcredits) AS microcredits
-    FROM usage_rollups r
+    SELECT sum(microcredits) AS microcredits
+    FROM (
+        SELECT r.credits_microcredits AS microcredits
+        FROM usage_rollups r
+        WHERE NOT asked.whole
+          AND r.org_id = asked.org_id
+          AND r.quarter_start >= asked.start_at
+          AND (asked.end_at IS NULL OR r.quarter_start < asked.end_at)
+          AND asked.scope_id = CASE asked.scope
+              WHEN 'org' THEN r.org_id WHEN 'team' THEN r.team_id WHEN 'user' THEN r.user_id ELSE r.key_id END
+          AND (asked.operation IS NULL OR r.operation = asked.operation)
+          AND (asked.model_pattern IS NULL
+               OR regexp_replace(lower(r.model), '^models/', '') LIKE asked.model_pattern)
+        UNION ALL
+        SELECT h.credits_microcredits
+        FROM usage_hours h
+        WHERE asked.whole AND asked.scope = 'org' AND h.org_id = asked.org_id AND asked.scope_id = h.org_id
+          AND (asked.operation IS NULL OR h.operation = asked.operation)
+          AND (asked.model_pattern IS NULL
+               OR regexp_replace(lower(h.model), '^models/', '') LIKE asked.model_pattern)
+        UNION ALL
+        SELECT d.credits_microcredits
+        FROM usage_days d
+        WHERE asked.whole AND asked.scope <> 'org' AND d.org_id = asked.org_id
+          AND asked.scope_id = CASE asked.scope
+              WHEN 'team' THEN d.team_id WHEN 'user' THEN d.user_id ELSE d.key_id END
+          AND (asked.operation IS NULL OR d.operation = asked.operation)
+          AND (asked.model_pattern IS NULL
+               OR regexp_replace(lower(d.model), '^models/', '') LIKE asked.model_pattern)
+    ) sums
     WHERE asked.end_user IS NULL
-      AND r.org_id = asked.org_id
-      AND r.quarter_start >= asked.start_at
-      AND (asked.end_at IS NULL OR r.quarter_start < asked.end_at)
-      AND asked.scope_id = CASE asked.scope
-          WHEN 'org' THEN r.org_id WHEN 'team' THEN r.team_id WHEN 'user' THEN r.user_id ELSE r.key_id END
-      AND (asked.operation IS NULL OR r.operation = asked.operation)
-      AND (asked.model_pattern IS NULL OR regexp_replace(lower(r.model), '^models/', '') LIKE asked.model_pattern)
 ) AS rolled ON true
 LEFT JOIN LATERAL (
     SELECT sum(e.credits_microcredits) AS microcredits
