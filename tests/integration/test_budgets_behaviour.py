@@ -11,7 +11,7 @@ import pytest
 from gateway.budgets.balances import BalanceChange
 from gateway.budgets.directory import Directory
 from gateway.budgets.memory import MemoryHolds
-from gateway.budgets.model import Grace, Outcome, Scope, Subject, Window
+from gateway.budgets.model import Grace, Outcome, Scope, State, Subject, Window
 from gateway.budgets.ports import CounterReading, EmptyLedger
 from gateway.budgets.redis_books import RedisBooks
 from gateway.budgets.redis_holds import RedisHolds
@@ -418,7 +418,8 @@ async def test_the_reaper_charges_what_was_held_once(start: Start) -> None:
     assert await setup.holds.reap() == 0
     assert (await setup.counter(Scope.KEY)).settled == 120
     assert (await setup.counter(Scope.KEY)).held == 0
-    assert (await setup.holds.settle(grant, ask, 5, b"{}")).outcome is Outcome.DUPLICATE
+    late = await setup.holds.settle(grant, ask, 5, b"{}")
+    assert (late.outcome, late.state) == (Outcome.DUPLICATE, State.REAPED)
     assert (await setup.counter(Scope.KEY)).settled == 120
 
 
