@@ -93,6 +93,13 @@ SELECT DISTINCT org_id FROM ledger_pending
 SELECT DISTINCT b.org_id FROM ledger_grant_balances b JOIN ledger_grants g USING (grant_id)
 WHERE b.left_microcredits > 0 AND g.expires_at <= $1
 
+-- name: last_credited
+-- When credits last came into these grants.
+SELECT l.grant_id, max(t.occurred_at) AS at
+FROM ledger_lines l JOIN ledger_transactions t ON t.id = l.transaction_id
+WHERE l.grant_id = ANY ($1::text[]) AND l.account = 'customer_credit' AND l.amount_microcredits > 0
+GROUP BY l.grant_id
+
 -- name: expiring
 SELECT g.org_id, g.grant_id, g.kind, g.expires_at, b.left_microcredits
 FROM ledger_grant_balances b JOIN ledger_grants g USING (grant_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,6 +11,7 @@ from gateway.errors import BadRequest, Conflict, IdempotencyConflict, NotFound
 from gateway.ledger.burning import GrantKind
 from gateway.ledger.drafts import Account
 from gateway.ledger.grants import NewGrant
+from gateway.ledger.postgres_reading import LedgerReading
 from gateway.stores.postgres import DataRefused
 from tests.support.bank import Bank, open_bank
 
@@ -158,6 +159,26 @@ async def test_late_usage_takes_back_what_had_expired(bank: Bank) -> None:
     await bank.relay.deliver()
     balance = await bank.balance()
     assert balance.granted - 30 == 100
+
+
+async def test_a_refund_into_a_grant_that_expired_in_an_earlier_month_leaves_its_statement_alone(
+    bank: Bank,
+) -> None:
+    march, april, may = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
+    reading = LedgerReading(bank.postgres)
+    await bank.grant(100, expires_in=60)
+    await bank.grant(1000)
+    await bank.use(100)
+    await bank.post()
+    paid = await bank.postgres.fetch_value("SELECT id FROM ledger_transactions WHERE kind = 'usage'")
+    bank.now = april
+    await bank.poster.run_expiry(bank.now)
+    mailed = await reading.statement("acme", march, april)
+    bank.now = april + timedelta(days=9)
+    await bank.ledger.refund("acme", paid, None, reason="r", actor="cli:test", idempotency_key="r")
+    assert await bank.poster.run_expiry(bank.now) == 1
+    assert await reading.statement("acme", march, april) == mailed
+    assert (await reading.statement("acme", april, may)).opening == mailed.closing == 1000
 
 
 async def test_what_expires_soon_is_told_with_the_nearest_day(bank: Bank) -> None:
