@@ -65,6 +65,10 @@ SELECT $1, coalesce((SELECT id FROM latest), 0), $2::bigint, ladder.rungs,
 FROM ladder
 WHERE $2::bigint <> 0 OR $3::boolean OR ladder.rungs <> coalesce((SELECT rungs FROM latest), '')
 
+-- name: untold
+-- What was granted by changes after $2, which Redis has still to be told of.
+SELECT coalesce(sum(granted_microcredits), 0)::bigint FROM balance_outbox WHERE org_id = $1 AND id > $2
+
 -- name: transaction
 SELECT * FROM ledger_transactions WHERE org_id = $1 AND id = $2
 
