@@ -211,7 +211,14 @@ class Gateway:
     async def _reconcile(self) -> Report:
         ledger = PostgresLedger(self.postgres)
         since = datetime.now(UTC) - RECENT
-        report = await reconcile(self._books.counters, self._books.open_holds, self._streams(), ledger, since)
+        report = await reconcile(
+            self._books.counters,
+            self._books.open_holds,
+            self._streams(),
+            ledger,
+            since,
+            open_calls_off=self._books.open_calls_off,
+        )
         return await reconcile_balances(report, self.holds.balances, ledger)
 
     def _streams(self) -> list[UsageStream]:

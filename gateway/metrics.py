@@ -55,6 +55,11 @@ class Metrics:
             ["source", "outcome"],
             registry=registry,
         )
+        self.late_settles = Counter(
+            "tollgate_late_settles",
+            "Settlements without effect, as the hold had been ended by somebody else.",
+            registry=registry,
+        )
         self.reaped = Counter(
             "tollgate_reaped_holds", "Orphaned holds settled by this gateway.", registry=registry
         )

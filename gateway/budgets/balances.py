@@ -80,6 +80,8 @@ class BalanceReading:
     """Already gone, but still in ``granted`` until the ledger has posted it."""
     rungs: Rungs = ()
     """Those ahead: what will be gone, unless it is used before."""
+    ladder: Rungs = ()
+    """All rungs that Redis was told of, those that have passed too."""
 
     @property
     def left(self) -> int:

@@ -32,6 +32,9 @@
 -- rolled back on an error, so every key is read (which checks its type) before the first write.
 
 local MINUTE_US = 60000000
+-- What a counter can hold: beyond 2^63 HINCRBY fails, and here it must not, when half is written. Far enough below it
+-- that no rounding matters; no hold passes 2^53.
+local HELD_MOST = 4611686018427387904
 
 local function int(number) return string.format('%.0f', number) end
 
@@ -99,6 +102,9 @@ for i = 1, counters do
     seed[#seed + 1] = tostring(i)
   elseif counter[6] then
     wait[#wait + 1] = tostring(i)
+  end
+  if h + fixed + most >= HELD_MOST then
+    refuse(1, {'limit', 'contended', tostring(i), counter[1] or '0', counter[2] or '0', int(HELD_MOST)})
   end
   if ARGV[at + 1] ~= '' then
     local limit, ceiling = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])

@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from gateway.budgets.model import Ask, Grant, Holds, Outcome, Settled, State
+from gateway.budgets.model import Ask, Grant, Holds, Settled, State
 from gateway.errors import StoreUnavailable, TollgateError
 
 MOVES: dict[State, frozenset[State]] = {
@@ -163,8 +163,7 @@ class Holding:
 
     async def _settle(self, cost: int, result: bytes) -> Settled:
         settled = await self._holds.settle(self.grant, self.ask, cost, result)
-        # A duplicate is either an earlier try of ours whose reply was lost, or the reaper; both end the hold.
-        self._move(State.SETTLED if settled.outcome is Outcome.DONE else State.REAPED)
+        self._move(settled.state)
         return settled
 
     async def _abandon(self) -> None:

@@ -1,8 +1,9 @@
 """Keeps this gateway's holds alive, and ends those of gateways that died.
 
-When the store is down holds cannot be renewed: their deadlines pass, and whoever reaps first afterwards
-charges them at the held amount. ``lost`` hears of each hold that is gone or past its deadline, so that its
-request can be ended before it costs more than was held: when its deadline comes, not at the round after.
+When the store is down holds cannot be renewed, and their deadlines pass. ``lost`` hears of each hold that is gone or
+past its deadline, so that its request can be ended before it costs more than was held: when its deadline comes, not at
+the round after. What it came to may be known all the same, so its hold is renewed again until it is settled; and
+nothing is reaped until the store has answered for as long as a hold lives, in which all who live have renewed theirs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Keeper:
         self._hold_ttl_s = hold_ttl_s
         self._lost = lost
         self._open: dict[str, tuple[Holding, float]] = {}
+        self._overdue: dict[str, Holding] = {}
+        """Past their deadlines: their requests were ended, their settlements may still come."""
         self._unresolved: dict[str, Holding] = {}
         self._stopping = asyncio.Event()
         self._loops: tuple[asyncio.Task[None], ...] = ()
@@ -42,12 +45,14 @@ class Keeper:
         """Rings at a deadline that was the earliest when it was set: renewals push deadlines out meanwhile."""
         self.reaped = 0
         """How many holds of dead gateways this one has settled."""
+        self._rounds_answered = 0
+        """How many rounds of reaping in a row the store has answered."""
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self._open) + len(self._overdue)
 
     def holdings(self) -> list[Holding]:
-        """All holds that are open in this process."""
+        """Holds of this process whose requests may go on."""
         return [holding for holding, _ in self._open.values()]
 
     def track(self, holding: Holding) -> None:
@@ -58,6 +63,7 @@ class Keeper:
 
     def untrack(self, holding: Holding) -> None:
         self._open.pop(holding.ask.request_id, None)
+        self._overdue.pop(holding.ask.request_id, None)
         self._unresolved.pop(holding.ask.request_id, None)
 
     def resolve_later(self, holding: Holding) -> None:
@@ -87,49 +93,60 @@ class Keeper:
     async def keep(self) -> None:
         """One round: end what could not be ended before, and push all deadlines out."""
         await self._end_unresolved()
-        open_holds = [
-            (holding.ask.subject.org, request_id) for request_id, (holding, _) in self._open.items()
-        ]
-        for start in range(0, len(open_holds), RENEWED_AT_ONCE):
-            batch = open_holds[start : start + RENEWED_AT_ONCE]
+        kept = [*(holding for holding, _ in self._open.values()), *self._overdue.values()]
+        for start in range(0, len(kept), RENEWED_AT_ONCE):
+            batch = [
+                (each.ask.subject.org, each.ask.request_id) for each in kept[start : start + RENEWED_AT_ONCE]
+            ]
             asked_s = self._now_s()
             try:
                 gone = await self._holds.renew(batch)
             except StoreUnavailable:
+                self._rounds_answered = 0
                 continue  # those whose deadline comes before the next round are ended when it comes
             self._report(gone)
+            for request_id in gone:
+                self._overdue.pop(request_id, None)
             for _, request_id in batch:
                 if request_id not in gone and request_id in self._open:
                     self._open[request_id] = (self._open[request_id][0], asked_s + self._hold_ttl_s)
 
     async def reap(self) -> None:
-        """One round: settle every hold that has outlived its deadline, whoever's it was."""
+        """One round: settle every hold that has outlived its deadline, whoever's it was; while the store has not
+        answered for long enough, none, to see only whether it does.
+        """
+        at_once = REAPED_AT_ONCE if self._rounds_answered >= RENEWALS_PER_TTL else 0
         try:
-            while reaped := await self._holds.reap(REAPED_AT_ONCE):
+            while reaped := await self._holds.reap(at_once):
                 self.reaped += reaped
                 log.warning("holds outlived their deadline and were charged in full", extra={"holds": reaped})
         except StoreUnavailable:
-            return
+            self._rounds_answered = 0
+        else:
+            self._rounds_answered += 1
 
     def _expire(self) -> None:
         """End what is past its deadline: from then on anybody may charge it, so its call must not go on."""
         now_s = self._now_s()
-        self._report(
-            {request_id for request_id, (_, deadline_s) in self._open.items() if deadline_s <= now_s}
-        )
+        past = {request_id for request_id, (_, deadline_s) in self._open.items() if deadline_s <= now_s}
+        self._overdue |= self._report(past)
         next_s = min(
             (deadline_s for _, deadline_s in self._open.values() if deadline_s > now_s), default=None
         )
         loop = asyncio.get_running_loop()
         self._watch = None if next_s is None else loop.call_at(next_s, self._expire)
 
-    def _report(self, gone: set[str]) -> None:
+    def _report(self, gone: set[str]) -> dict[str, Holding]:
+        """Say that these are lost; returns those that were open, by request id."""
+        reported: dict[str, Holding] = {}
         for request_id in gone:
             holding, _ = self._open.get(request_id, (None, 0.0))
             # One that is just being resolved is gone because of that.
             if holding is not None and not holding.resolving:
                 del self._open[request_id]
+                reported[request_id] = holding
                 self._lost(holding)
+        return reported
 
     async def _end_unresolved(self) -> None:
         unresolved = list(self._unresolved.values())

@@ -140,7 +140,7 @@ class MemoryHolds:
     async def settle(self, grant: Grant, ask: Ask, cost: int, result: bytes) -> Settled:
         check_cost(cost)
         if ask.request_id in self._ended:
-            return Settled(Outcome.DUPLICATE, None)
+            return Settled(Outcome.DUPLICATE, None, self._ended[ask.request_id])
         known = self._open.pop(ask.request_id, None)
         planner = self._planner(ask.subject.org)
         plan = planner.plan(ask.subject, ask.operation, ask.model, grant.started_at_us)

@@ -135,6 +135,8 @@ class Settled:
     outcome: Outcome
     remaining: int | None
     """As in `Grant.remaining`, after the settle; None when nothing limits the call."""
+    state: State = State.SETTLED
+    """How the hold has ended: a duplicate is an earlier try whose reply was lost, or came after somebody else."""
 
 
 class Holds(Protocol):

@@ -80,6 +80,7 @@ class RedisBalances:
             sequence=int(sequence or 0),
             expired=gone(ladder, int(now_us)),
             rungs=tuple(rung for rung in ladder if int(now_us) < rung[0]),
+            ladder=ladder,
         )
 
     async def orgs(self) -> list[str]:

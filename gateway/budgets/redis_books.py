@@ -12,7 +12,7 @@ from gateway.budgets.model import Subject, Window
 from gateway.budgets.plan import retention_ms
 from gateway.budgets.ports import CounterReading
 from gateway.budgets.redis_record import HoldRecord
-from gateway.budgets.redis_scripts import READ
+from gateway.budgets.redis_scripts import OPEN, READ
 from gateway.budgets.windows import Calendar
 from gateway.stores.redis import RedisCalls
 
@@ -118,6 +118,18 @@ class RedisBooks:
                     record = HoldRecord.parse(raw)
                     if org is None or record.subject.org == org:
                         yield _open_hold(request_id.decode(), record, int(deadline), int(seconds))
+
+    async def open_calls_off(self) -> list[tuple[str, int, int]]:
+        """Keys whose count of open calls is off: key reference, calls by their holds, calls as counted."""
+        found: list[tuple[str, int, int]] = []
+        for number in range(self._partitions):
+            keys = partition_keys(number)
+            off = await self._redis.run(OPEN, (keys.holds, keys.open_calls), ())
+            found += [
+                (reference.decode(), int(by_holds), int(counted))
+                for reference, by_holds, counted in zip(off[::3], off[1::3], off[2::3], strict=True)
+            ]
+        return found
 
     async def committed(self, partition: int, request_ids: Sequence[str]) -> None:
         """These rows are in Postgres for good: a day from now their marks against a second one may go."""

@@ -16,7 +16,7 @@ from gateway.budgets import redis_scripts as scripts
 from gateway.budgets.directory import Directory, OrgRules
 from gateway.budgets.keyspace import PARTITIONS_KEY, PartitionKeys, key_reference, partition_keys
 from gateway.budgets.levels import DEFAULT_LEVELS
-from gateway.budgets.model import Ask, Grant, Limit, Outcome, Settled
+from gateway.budgets.model import Ask, Grant, Limit, Outcome, Settled, State
 from gateway.budgets.plan import Plan, Planner
 from gateway.budgets.ports import Ledger
 from gateway.budgets.redis_announcing import Announcer
@@ -144,7 +144,7 @@ class RedisHolds:
             plan = planner.plan(ask.subject, ask.operation, ask.model, grant.started_at_us)
             answer = await self._resolver.charge_lost(planner.keys, grant, ask, plan, cost, result)
         if answer[0] == b"dup":
-            return Settled(Outcome.DUPLICATE, None)
+            return Settled(Outcome.DUPLICATE, None, State(answer[1].decode()))
         return Settled(Outcome.DONE, int(answer[1]) if answer[1] else None)
 
     async def release(self, request_id: str, org: str) -> Outcome:

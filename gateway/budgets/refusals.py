@@ -32,9 +32,9 @@ class AlreadyResolved(TollgateError):
 
 
 def budget_refusal(refusal: Refusal, charge: Charge, calendar: Calendar, need: int) -> TollgateError:
-    """The error for a limit that has no room for ``need`` microcredits."""
-    limit = charge.limit
-    assert limit is not None
+    """The error for a counter that has no room for ``need`` microcredits: by its limit, or as it can hold no more."""
+    limit = charge.limit or charge.name
+    amount = refusal.cap if charge.limit is None else charge.limit.amount
     end_us, end_user, text = charge.interval.end_us, charge.name.end_user, charge.text
     detail: dict[str, object] = {
         "limit": text,
@@ -52,12 +52,12 @@ def budget_refusal(refusal: Refusal, charge: Charge, calendar: Calendar, need: i
         "resets_at_us": end_us,
         "time_zone": calendar.time_zone,
     }
-    spent = f"{credits_text(refusal.settled)} of {_cap_text(limit.amount, refusal.cap)} are spent"
+    spent = f"{credits_text(refusal.settled)} of {_cap_text(amount, refusal.cap)} are spent"
     resets = "it does not reset" if end_us is None else f"it resets at {calendar.local(end_us)}"
     if refusal.shortage is Shortage.NEVER:
         return BudgetExceeded(
             f"This request never fits: it needs at least {credits_text(need)} credits and the "
-            f"{text} is {_cap_text(limit.amount, refusal.cap)}. "
+            f"{text} is {_cap_text(amount, refusal.cap)}. "
             f"Ask for less output, or for a higher limit.",
             detail=detail,
         )

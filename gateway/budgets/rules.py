@@ -13,6 +13,8 @@ from gateway.budgets.model import Ask, Limit
 from gateway.settings.limits import MICROCREDITS_MAX
 
 MINUTE_US = 60_000_000
+HELD_MOST = 2**62
+"""What a counter can hold, see hold_1.lua."""
 
 
 class Shortage(StrEnum):
@@ -134,6 +136,11 @@ def decide(
         if cap is not None
     ]
     refusals = [found.refusal for _, cap, _, found in rooms if found.refusal is not None and cap.enforced]
+    refusals += [
+        Refusal(Shortage.CONTENDED, index, standing.settled, standing.held, HELD_MOST)
+        for index, (_, standing) in enumerate(counters)
+        if standing.held + fixed + most >= HELD_MOST
+    ]
     shared = [
         (found.room, standing.open_holds)
         for _, cap, standing, found in rooms

@@ -55,7 +55,13 @@ async def _reconcile(options: argparse.Namespace) -> int:
             with Bar(STAGES) as bar:
                 done = count()
                 ledger = PostgresLedger(stores.postgres, lambda what: bar.show(next(done), what))
-                report = await reconcile(stores.books.counters, stores.books.open_holds, streams, ledger)
+                report = await reconcile(
+                    stores.books.counters,
+                    stores.books.open_holds,
+                    streams,
+                    ledger,
+                    open_calls_off=stores.books.open_calls_off,
+                )
                 report = await reconcile_balances(report, stores.holds.balances, ledger)
         finally:
             await client.aclose()

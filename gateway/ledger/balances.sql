@@ -74,26 +74,26 @@ usage AS (
     ) both_sides
     GROUP BY org_id
 ),
-balances AS (
-    SELECT org_id, sum(of_lines) AS expected, sum(kept) AS found
+kept_sums AS (
+    SELECT org_id, what, sum(of_lines) AS expected, sum(kept) AS found
     FROM (
-        SELECT org_id, microcredits AS of_lines, 0 AS kept FROM lines WHERE account = 'customer_credit'
-        UNION ALL SELECT org_id, 0, granted_microcredits - spent_microcredits FROM ledger_balances
-    ) both_sides
-    GROUP BY org_id
-),
-grants AS (
-    SELECT org_id, grant_id, sum(of_lines) AS expected, sum(kept) AS found
-    FROM (
-        SELECT org_id, grant_id, microcredits AS of_lines, 0 AS kept FROM lines
-        WHERE account = 'customer_credit' AND grant_id IS NOT NULL
+        SELECT org_id, 'granted' AS what, microcredits AS of_lines, 0 AS kept FROM lines
+        WHERE account = 'customer_credit' AND NOT is_usage
+        UNION ALL SELECT org_id, 'spent', -microcredits, 0 FROM lines WHERE account = 'customer_credit' AND is_usage
+        UNION ALL SELECT org_id, 'debt', microcredits, 0 FROM lines
+        WHERE account = 'customer_credit' AND grant_id IS NULL
+        UNION ALL SELECT org_id, 'receivable', microcredits, 0 FROM lines WHERE account = 'receivable'
+        UNION ALL SELECT org_id, grant_id || CASE account WHEN 'breakage' THEN ' broken' ELSE '' END, microcredits, 0
+        FROM lines WHERE account IN ('customer_credit', 'breakage') AND grant_id IS NOT NULL
+        UNION ALL SELECT org_id, sums.what, 0, sums.kept FROM ledger_balances CROSS JOIN LATERAL (VALUES
+            ('granted', granted_microcredits), ('spent', spent_microcredits), ('debt', debt_microcredits),
+            ('receivable', receivable_microcredits)) AS sums (what, kept)
         UNION ALL SELECT org_id, grant_id, 0, left_microcredits FROM ledger_grant_balances
+        UNION ALL SELECT org_id, grant_id || ' broken', 0, broken_microcredits FROM ledger_grant_balances
     ) both_sides
-    GROUP BY org_id, grant_id
+    GROUP BY org_id, what
 )
 SELECT 'ledger ' || org_id || ' usage' AS what, expected::bigint, found::bigint FROM usage WHERE expected <> found
 UNION ALL
-SELECT 'ledger ' || org_id || ' balance', expected::bigint, found::bigint FROM balances WHERE expected <> found
-UNION ALL
-SELECT 'ledger ' || org_id || ' ' || grant_id, expected::bigint, found::bigint FROM grants WHERE expected <> found
+SELECT 'ledger ' || org_id || ' ' || what, expected::bigint, found::bigint FROM kept_sums WHERE expected <> found
 ORDER BY 1 LIMIT 1000

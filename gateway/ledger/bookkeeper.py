@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from gateway.budgets.balances import BalanceChange
+from gateway.budgets.balances import BalanceChange, BalanceReading
 from gateway.errors import StoreUnavailable, TollgateError
 from gateway.ledger.backoff import Backoff
 from gateway.ledger.postgres_outbox import BalanceOutbox
@@ -38,6 +38,7 @@ class Balances(Protocol):
     """See `gateway.budgets.redis_balances.RedisBalances`."""
 
     async def change(self, org: str, change: BalanceChange) -> bool: ...
+    async def read(self, org: str) -> BalanceReading: ...
 
 
 class BalanceRelay:

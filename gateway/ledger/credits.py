@@ -38,7 +38,7 @@ class Credits:
     ) -> Credits:
         outbox, poster = BalanceOutbox(postgres), LedgerPoster(postgres)
         relay = BalanceRelay(outbox, balances, now)
-        ledger = CreditLedger(postgres, now, relay.tell)
+        ledger = CreditLedger(postgres, balances, now, relay.tell)
         return cls(
             ledger=ledger,
             top_ups=TopUps(postgres, ledger, payments, relay.tell, news=news),

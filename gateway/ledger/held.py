@@ -1,4 +1,5 @@
-"""Proves that what counters hold is what open calls hold, while calls come and go.
+"""Proves that what counters hold, and how many calls they share it among, is what open calls are and hold, while calls
+come and go.
 
 Counters and holds cannot be read in one step, so a difference may be a call that came or went in between.
 Such a difference changes from look to look; credits held by nobody stay the same. Only what stays is
@@ -8,6 +9,7 @@ reported.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.budgets.model import Scope, Subject
@@ -15,6 +17,15 @@ from gateway.budgets.ports import CounterReading
 from gateway.budgets.selection import selects
 
 LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a counter should say by the open holds that belong to it."""
+
+    microcredits: int
+    calls: int | None
+    """None: some hold nothing, so that one that came or went cannot be told from a wrong count."""
 
 
 class OpenHold(Protocol):
@@ -37,11 +48,9 @@ Identity = tuple[str, str, str, str | None, str | None, str, int, str | None]
 
 async def held_by_nobody(
     counters: Callable[[], AsyncIterator[CounterReading]], holds: Callable[[], AsyncIterator[OpenHold]]
-) -> dict[Identity, tuple[CounterReading, int]]:
-    """Counters whose held credits differ from those of open holds: the latest reading, and what it should
-    hold.
-    """
-    lasting: dict[Identity, tuple[CounterReading, int]] | None = None
+) -> dict[Identity, tuple[CounterReading, Held]]:
+    """Counters that differ from open holds: the latest reading, and what it should say."""
+    lasting: dict[Identity, tuple[CounterReading, Held]] | None = None
     for _ in range(LOOKS):
         readings = [reading async for reading in counters()]
         off = differing(readings, [hold async for hold in holds()])
@@ -61,22 +70,24 @@ async def held_by_nobody(
 
 def differing(
     readings: Iterable[CounterReading], holds: Iterable[OpenHold]
-) -> dict[Identity, tuple[CounterReading, int]]:
-    """What one look shows: by counter, its reading and the sum of the holds that belong to it."""
+) -> dict[Identity, tuple[CounterReading, Held]]:
+    """What one look shows: by counter, its reading and the holds that belong to it."""
     of_org: dict[str, list[OpenHold]] = {}
     for hold in holds:
         of_org.setdefault(hold.subject.org, []).append(hold)
-    found: dict[Identity, tuple[CounterReading, int]] = {}
+    found: dict[Identity, tuple[CounterReading, Held]] = {}
     for reading in readings:
-        expected = sum(hold.amount for hold in of_org.get(reading.org, ()) if _belongs(hold, reading))
-        if expected != reading.held and not reading.unseeded:
+        amounts = [hold.amount for hold in of_org.get(reading.org, ()) if _belongs(hold, reading)]
+        expected = Held(sum(amounts), len(amounts) if all(amounts) else None)
+        if _drift((reading, expected)) != (0, 0) and not reading.unseeded:
             found[_identity(reading)] = (reading, expected)
     return found
 
 
-def _drift(found: tuple[CounterReading, int]) -> int:
+def _drift(found: tuple[CounterReading, Held]) -> tuple[int, int]:
     reading, expected = found
-    return reading.held - expected
+    calls = 0 if expected.calls is None else reading.open_holds - expected.calls
+    return reading.held - expected.microcredits, calls
 
 
 def _belongs(hold: OpenHold, reading: CounterReading) -> bool:

@@ -1,5 +1,6 @@
 """Credits given, taken away and given back, each a transaction of the ledger with who and why. When Postgres is down
-everything here raises `PostgresUnavailable` and nothing happened: call again with the same idempotency key.
+everything here raises `PostgresUnavailable` and nothing happened: call again with the same idempotency key. When Redis
+is down purchases are not paid back (`StoreUnavailable`), as it alone knows what calls in flight hold.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.errors import BadRequest, Conflict, NotFound
+from gateway.ledger.bookkeeper import Balances
 from gateway.ledger.burning import GrantKind, OpenGrant, burn, minute_of
 from gateway.ledger.drafts import (
     Account,
@@ -45,9 +47,14 @@ class CreditLedger:
     """
 
     def __init__(
-        self, postgres: Postgres, now: Callable[[], datetime], told: Callable[[str], Awaitable[None]]
+        self,
+        postgres: Postgres,
+        balances: Balances,
+        now: Callable[[], datetime],
+        told: Callable[[str], Awaitable[None]],
     ) -> None:
         self.postgres = postgres
+        self._balances = balances
         self.now = now
         self._told = told
         self._poster = LedgerPoster(postgres)
@@ -127,8 +134,9 @@ class CreditLedger:
         """Give back what a transaction charged, all that is left of it or ``amount`` of that.
 
         Of usage: the credits go back to the grants that paid, whether these live or not. Of a purchase: what is left
-        of its grant goes back to whoever paid for it. Raises `NotFound`, `Conflict` (there is not that much to give
-        back, or it is neither usage nor a purchase), `BadRequest`, `IdempotencyConflict`.
+        of its grant goes back to whoever paid for it, as far as no call in flight may need it. Raises `NotFound`,
+        `Conflict` (there is not that much to give back, or it is neither usage nor a purchase), `BadRequest`,
+        `IdempotencyConflict`.
         """
         check_reason(reason)
         if amount is not None and amount <= 0:
@@ -148,7 +156,10 @@ class CreditLedger:
             original = await ledger.session.fetch_one(SQL["transaction"], org_id, transaction_id)
             if original is None:
                 raise NotFound(f"There is no transaction {transaction_id} in the ledger of {org_id}.")
-            lines, grant = await _refund_lines(ledger, original, amount)
+            if original["kind"] == Kind.PURCHASE:
+                lines, grant = await self._purchase_lines(ledger, original, amount), None
+            else:
+                lines, grant = await _refund_lines(ledger, original, amount)
             draft = Draft(
                 Kind.REFUND,
                 key,
@@ -163,6 +174,28 @@ class CreditLedger:
             written = await _written(ledger, draft, "credits.refund", payload)
         await self._told(org_id)
         return written
+
+    async def _purchase_lines(self, ledger: Posting, original: Row, amount: int | None) -> tuple[Line, ...]:
+        grants = await ledger.grants()
+        ids = [line.grant_id for line in await ledger.lines(original["id"]) if line.grant_id in grants]
+        bought = grants[ids[0] or ""] if ids else None
+        left = bought.left if bought is not None and bought.alive(ledger.now) else 0
+        wanted = left if amount is None else amount
+        if not ids or not 0 < wanted <= left:
+            raise _too_much(left)
+        # What is held or spent and not posted yet may need these credits. A call that is admitted between this reading
+        # and the moment at which Redis is told of the refund still finds them: the balance goes below zero by what such
+        # calls use at most, and admits nothing more then.
+        balance = await self._balances.read(ledger.org_id)
+        untold: int = await ledger.session.fetch_value(SQL["untold"], ledger.org_id, balance.change_id)
+        free = balance.available + untold
+        if wanted > free:
+            raise Conflict(
+                f"Calls in flight or not yet posted need these credits: {format_credits(max(0, free))} can be given "
+                f"back now, more when they have ended.",
+                param="credits",
+            )
+        return Line(Account.CUSTOMER_CREDIT, -wanted, ids[0]), Line(Account.CASH_CLEARING, wanted)
 
 
 async def _written(ledger: Posting, draft: Draft, action: str, after: Mapping[str, object]) -> Written:
@@ -182,8 +215,6 @@ async def _refund_lines(
     ledger: Posting, original: Row, amount: int | None
 ) -> tuple[tuple[Line, ...], OpenGrant | None]:
     charged = await ledger.lines(original["id"])
-    if original["kind"] == Kind.PURCHASE:
-        return await _purchase_lines(ledger, charged, amount), None
     if original["kind"] != Kind.USAGE:
         raise Conflict("Only usage and purchases can be refunded.", param="transaction")
     rows = await ledger.session.fetch(SQL["refunded"], ledger.org_id, str(original["id"]))
@@ -202,17 +233,6 @@ async def _refund_lines(
     grant = _new_grant(ledger, GrantKind.REFUND, back.rest) if back.rest else None
     amounts = {**back.returned, **({grant.grant_id: back.rest} if grant else {})}
     return (*credit_lines(amounts, back.debt), Line(Account.REFUNDS, -wanted)), grant
-
-
-async def _purchase_lines(ledger: Posting, charged: list[Line], amount: int | None) -> tuple[Line, ...]:
-    grants = await ledger.grants()
-    ids = [line.grant_id for line in charged if line.grant_id in grants]
-    bought = grants[ids[0] or ""] if ids else None
-    left = bought.left if bought is not None and bought.alive(ledger.now) else 0
-    wanted = left if amount is None else amount
-    if not ids or not 0 < wanted <= left:
-        raise _too_much(left)
-    return Line(Account.CUSTOMER_CREDIT, -wanted, ids[0]), Line(Account.CASH_CLEARING, wanted)
 
 
 def _too_much(left: int) -> Conflict:

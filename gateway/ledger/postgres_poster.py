@@ -79,12 +79,15 @@ class LedgerPoster:
         async with posting(self._postgres, org_id, now) as ledger:
             dead = expired((await ledger.grants()).values(), now)
             last = (await ledger.standing()).last_transaction_id
+            rows = await ledger.session.fetch(SQL["last_credited"], [grant.grant_id for grant in dead])
+            credited = {row["grant_id"]: row["at"] for row in rows}
             for number, grant in enumerate(dead, start=1):
                 assert grant.expires_at is not None
                 draft = Draft(
                     Kind.EXPIRY,
                     f"expiry:{last}:{number}",
-                    grant.expires_at,
+                    # What a refund gave back to a dead grant was not there before: statements of earlier months stay.
+                    max(grant.expires_at, credited[grant.grant_id]),
                     ACTOR,
                     "expired unused",
                     expiry_lines(grant.grant_id, grant.left),

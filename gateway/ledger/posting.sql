@@ -65,6 +65,10 @@ SELECT $1, coalesce((SELECT id FROM latest), 0), $2::bigint, ladder.rungs,
 FROM ladder
 WHERE $2::bigint <> 0 OR $3::boolean OR ladder.rungs <> coalesce((SELECT rungs FROM latest), '')
 
+-- name: untold
+-- What was granted by changes after $2, which Redis has still to be told of.
+SELECT coalesce(sum(granted_microcredits), 0)::bigint FROM balance_outbox WHERE org_id = $1 AND id > $2
+
 -- name: transaction
 SELECT * FROM ledger_transactions WHERE org_id = $1 AND id = $2
 
@@ -92,6 +96,13 @@ SELECT DISTINCT org_id FROM ledger_pending
 -- name: orgs_with_expired
 SELECT DISTINCT b.org_id FROM ledger_grant_balances b JOIN ledger_grants g USING (grant_id)
 WHERE b.left_microcredits > 0 AND g.expires_at <= $1
+
+-- name: last_credited
+-- When credits last came into these grants.
+SELECT l.grant_id, max(t.occurred_at) AS at
+FROM ledger_lines l JOIN ledger_transactions t ON t.id = l.transaction_id
+WHERE l.grant_id = ANY ($1::text[]) AND l.account = 'customer_credit' AND l.amount_microcredits > 0
+GROUP BY l.grant_id
 
 -- name: expiring
 SELECT g.org_id, g.grant_id, g.kind, g.expires_at, b.left_microcredits

@@ -8,7 +8,7 @@ whatever comes later is left out of both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -98,6 +98,8 @@ async def reconcile(
     streams: Iterable[Stream],
     ledger: Ledger,
     since: datetime | None = None,
+    *,
+    open_calls_off: Callable[[], Awaitable[Sequence[tuple[str, int, int]]]],
 ) -> Report:
     """Compare everything; sums of usage only of ``since`` and later, if given.
 
@@ -112,11 +114,22 @@ async def reconcile(
         [_query(reading) for reading in readings], [row.request_id for row in rows], since
     )
     report = compare(readings, rows, books, unreadable)
+    off = (await held_by_nobody(counters, holds)).values()
     held = [
-        Difference(f"held in {_name(reading)}", expected, reading.held)
-        for reading, expected in (await held_by_nobody(counters, holds)).values()
+        Difference(f"held in {_name(reading)}", expected.microcredits, reading.held)
+        for reading, expected in off
+        if reading.held != expected.microcredits
     ]
-    return replace(report, differences=(*report.differences, *held))
+    counted = [
+        f"open calls in {_name(reading)}: {expected.calls} hold something, {reading.open_holds} are counted"
+        for reading, expected in off
+        if expected.calls is not None and reading.open_holds != expected.calls
+    ]
+    counted += [
+        f"open calls of key {reference}: {by_holds} hold something, {count} are counted"
+        for reference, by_holds, count in await open_calls_off()
+    ]
+    return replace(report, differences=(*report.differences, *held), faults=(*report.faults, *counted))
 
 
 def compare(

@@ -6,11 +6,11 @@ stream is read, then Postgres in one snapshot, leaving out what is later than ei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from gateway.budgets.balances import BalanceBooks, BalanceQuery, BalanceReading
+from gateway.budgets.balances import BalanceBooks, BalanceQuery, BalanceReading, parse_rungs
 from gateway.ledger.held import LOOKS
 from gateway.ledger.reconcile import Difference, Report
 from gateway.stores.postgres import Row
@@ -61,10 +61,26 @@ async def _look(balances: Balances, ledger: Ledger, org: str) -> Sequence[Differ
             (f"balance of {org}: granted", books.granted, reading.granted),
             (f"balance of {org}: spent", spent, reading.spent),
             (f"balance of {org}: held", reading.held - await _held_by_nobody(balances, org), reading.held),
+            *_told(reading, books),
         )
         if not off:
             break
     return off
+
+
+def _told(reading: BalanceReading, books: BalanceBooks) -> Iterator[tuple[str, int, int]]:
+    """What the latest change said beside an amount: how much expires when, and what alerts measure by."""
+    if reading.change_id != books.change_id:
+        return  # one is on its way; one that was lost, the relay notices
+    expected, found = dict(parse_rungs(books.rungs)), dict(reading.ladder)
+    for at_us in sorted(expected.keys() | found.keys()):
+        what = f"balance of {reading.org}: expires at {at_us // 1_000_000}"
+        yield what, expected.get(at_us, 0), found.get(at_us, 0)
+    yield (
+        f"balance of {reading.org}: just after the last top-up",
+        books.reference or 0,
+        reading.reference or 0,
+    )
 
 
 def _differing(*compared: tuple[str, int, int]) -> list[Difference]:

@@ -231,12 +231,14 @@ ORDER BY asked.place
 SELECT DISTINCT request_id FROM usage_events WHERE request_id = ANY ($1::text[])
 
 -- name: rollup_differences
--- Rollups outlive events, so the comparison begins with the oldest month that still has any, and for an org that keeps
--- its events for some months only where those begin. $1: from this quarter of an hour on; NULL: from the beginning.
+-- Rollups outlive events, so the comparison begins with the oldest month that still has a table, whether or not any
+-- events are left in it, and for an org that keeps its events for some months only where those begin. $1: from this
+-- quarter of an hour on; NULL: from the beginning.
 WITH since AS (
-    SELECT greatest($1::timestamptz, date_trunc('month', min(started_at) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') AS at
-    FROM usage_events
-    WHERE $1::timestamptz IS NULL OR started_at >= $1::timestamptz
+    SELECT greatest(
+        $1::timestamptz, min(to_timestamp(right(c.relname, 7), 'YYYY_MM')::timestamp AT TIME ZONE 'UTC')) AS at
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'usage_events'::regclass AND c.relname ~ '^usage_events_[0-9]{4}_[0-9]{2}$'
 ),
 by_event AS (
     SELECT org_id, date_bin('15 minutes', started_at, 'epoch') AS quarter_start, coalesce(team_id, '') AS team_id,

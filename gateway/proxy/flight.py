@@ -32,6 +32,8 @@ class Charge:
     flags: tuple[str, ...]
     remaining: int | None = None
     """What the tightest limit has left, where the settlement could be confirmed."""
+    stands: bool = True
+    """False: the hold had been ended by somebody else, and the row says what that came to."""
 
 
 @dataclass(slots=True)
@@ -69,10 +71,11 @@ class Flight:
         if self._priced_once is None:
             self._priced_once = await self._concluded(ending)
         charge, result = self._priced_once
-        if self.hold.state is not State.HELD:
-            return charge  # written by a call that was cancelled meanwhile
-        settled = await self.hold.settle(charge.microcredits, result)
-        return Charge(charge.microcredits, charge.source, charge.status, charge.flags, settled.remaining)
+        remaining = None
+        if self.hold.state is State.HELD:  # else written by a call that was cancelled meanwhile
+            remaining = (await self.hold.settle(charge.microcredits, result)).remaining
+        stands = self.hold.state is State.SETTLED
+        return Charge(charge.microcredits, charge.source, charge.status, charge.flags, remaining, stands)
 
     async def _concluded(self, ending: Ending) -> tuple[Charge, bytes]:
         """What the request came to, and the result half of its usage event."""

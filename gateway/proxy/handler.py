@@ -227,10 +227,13 @@ class Proxy:
     def _count(self, flight: Flight, charge: Charge) -> None:
         metrics = self._metrics
         name = flight.provider.name
-        metrics.of(metrics.settles, charge.source, charge.status).inc()
-        metrics.of(metrics.credits, name).inc(charge.microcredits)
-        for flag in charge.flags:
-            metrics.of(metrics.flagged, flag).inc()
+        if charge.stands:
+            metrics.of(metrics.settles, charge.source, charge.status).inc()
+            metrics.of(metrics.credits, name).inc(charge.microcredits)
+            for flag in charge.flags:
+                metrics.of(metrics.flagged, flag).inc()
+        else:
+            metrics.late_settles.inc()
         exchange = flight.exchange
         if exchange.head_seen:
             metrics.of(metrics.first_byte, name).observe(max(0.0, exchange.first_byte_at - flight.sent_at_s))

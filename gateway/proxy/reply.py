@@ -79,7 +79,7 @@ class Replies:
         if exchange.end is not End.COMPLETE:
             raise exchange.error or UpstreamBroke()
         remaining = flight.hold.grant.remaining
-        if charge is not None:
+        if charge is not None and charge.stands:
             headers += _charged(charge)
             remaining = remaining if charge.remaining is None else charge.remaining
         headers += _remaining(remaining)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections import Counter
@@ -12,6 +13,11 @@ from typing import Any
 
 import pytest
 
+from gateway.budgets.directory import Directory
+from gateway.budgets.ports import EmptyLedger
+from gateway.budgets.redis_books import RedisBooks
+from gateway.budgets.redis_holds import RedisHolds
+from gateway.stores.redis import RedisStore
 from tests.support.gateway import GatewayPlan, GatewayProcess, digest
 from tests.support.hostile import ANTHROPIC, GEMINI, OPENAI, WORDINGS, Wording
 from tests.support.raw_http import RawConnection, RawReply, exchange, request
@@ -290,6 +296,33 @@ def test_what_a_call_cost_is_in_its_headers(policed: GatewayProcess, api: Wordin
     assert reply.header("x-tollgate-usage-source") == row["usage_source"] == "provider"
     assert Decimal(reply.header("x-tollgate-credits") or 0) * 1_000_000 == row["credits_microcredits"]
     assert row["provider"] == api.name
+
+
+async def _released(redis_url: str, org: str) -> None:
+    """Give back what ``org`` holds, as `tollgate holds release` does."""
+    store = RedisStore(redis_url)
+    holds = RedisHolds(store, Directory({}), EmptyLedger())
+    async for hold in RedisBooks(store).open_holds(org):
+        await holds.release(hold.request_id, org)
+    await holds.close()
+    await store.close()
+
+
+def test_a_call_whose_hold_somebody_else_ended_tells_no_charge(
+    policed: GatewayProcess, simulator: SimulatorProcess
+) -> None:
+    label = new_label("late")
+    with RawConnection(policed.port) as connection:
+        headers = {"x-sim-label": label, "x-sim-first-byte-ms": "1000"}
+        connection.send(OPENAI.request(json.dumps(OPENAI.body).encode(), "key-of-free", headers))
+        while not simulator.so_far(label):
+            pass
+        asyncio.run(_released(policed.redis_url, "free"))
+        reply = connection.reply()
+    assert reply.status == 200
+    assert (reply.header("x-tollgate-credits"), reply.header("x-tollgate-usage-source")) == (None, None)
+    metrics = exchange(policed.port, request("/metrics", None, method="GET")).body.decode()
+    assert "tollgate_late_settles_total 1.0" in metrics
 
 
 def test_attribution_is_recorded_and_not_forwarded(

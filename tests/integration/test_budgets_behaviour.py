@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from gateway.budgets.balances import BalanceChange
 from gateway.budgets.directory import Directory
 from gateway.budgets.memory import MemoryHolds
-from gateway.budgets.model import Grace, Outcome, Scope, Subject, Window
+from gateway.budgets.model import Grace, Outcome, Scope, State, Subject, Window
 from gateway.budgets.ports import CounterReading, EmptyLedger
 from gateway.budgets.redis_books import RedisBooks
 from gateway.budgets.redis_holds import RedisHolds
 from gateway.budgets.refusals import AlreadyResolved
+from gateway.budgets.rules import HELD_MOST
 from gateway.errors import (
     BudgetContended,
     BudgetExceeded,
@@ -23,6 +24,7 @@ from gateway.errors import (
     RevokedKey,
     TooManyOpenCalls,
 )
+from gateway.settings.limits import MICROCREDITS_MAX
 from gateway.stores.redis import RedisStore
 from tests.unit.budgets.making import ADA, ask_for, directory_of, key_limit, limit_on
 
@@ -407,6 +409,17 @@ async def test_open_calls_are_bounded_and_freed_by_every_ending(start: Start) ->
         await setup.holds.hold(ask_for(1, open_calls_max=2))
 
 
+async def test_more_than_a_counter_can_hold_is_refused_whole(start: Start) -> None:
+    setup = await start(directory_of([key_limit(5, enforce=False)]))
+    bob = replace(ADA, user="bob", key="bob-laptop")
+    asks = [ask_for(MICROCREDITS_MAX, subject=bob) for _ in range(HELD_MOST // MICROCREDITS_MAX - 1)]
+    await asyncio.gather(*map(setup.holds.hold, asks))
+    with pytest.raises(BudgetContended, match="no room right now"):
+        await setup.holds.hold(ask_for(MICROCREDITS_MAX))
+    await asyncio.gather(*(setup.holds.release(ask.request_id, "acme") for ask in asks))
+    assert [(c.held, c.open_holds) async for c in setup.counters() if c.held or c.open_holds] == []
+
+
 # ------------------------------------------------------------------ deadlines
 
 
@@ -418,7 +431,8 @@ async def test_the_reaper_charges_what_was_held_once(start: Start) -> None:
     assert await setup.holds.reap() == 0
     assert (await setup.counter(Scope.KEY)).settled == 120
     assert (await setup.counter(Scope.KEY)).held == 0
-    assert (await setup.holds.settle(grant, ask, 5, b"{}")).outcome is Outcome.DUPLICATE
+    late = await setup.holds.settle(grant, ask, 5, b"{}")
+    assert (late.outcome, late.state) == (Outcome.DUPLICATE, State.REAPED)
     assert (await setup.counter(Scope.KEY)).settled == 120
 
 

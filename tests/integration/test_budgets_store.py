@@ -10,7 +10,7 @@ import pytest
 
 from gateway.budgets.balances import BalanceChange
 from gateway.budgets.keyspace import partition_keys
-from gateway.budgets.model import Outcome, Scope
+from gateway.budgets.model import Outcome, Scope, State
 from gateway.budgets.plan import Planner, identities
 from gateway.budgets.ports import EmptyLedger
 from gateway.budgets.redis_books import RedisBooks
@@ -118,7 +118,7 @@ async def test_a_reply_that_was_lost_leads_to_one_hold_and_one_settlement(wire: 
     wire.swallow_after = RESOLVE.sha.encode()
     settled = await holds.settle(grant, ask, 70, b"{}")
     assert wire.cuts == 2
-    assert settled.outcome is Outcome.DUPLICATE
+    assert (settled.outcome, settled.state) == (Outcome.DUPLICATE, State.SETTLED)
     assert await counter_of_key(store) == (70, 0)
     await holds.close()
     await store.close()

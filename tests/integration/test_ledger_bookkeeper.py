@@ -190,6 +190,50 @@ async def test_a_balance_in_redis_that_is_off_is_named_with_the_amount(bank: Ban
     ]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [("x", "", "expires at"), ("x", "1:1499", "expires at"), ("ref", "7", "top-up")],
+)
+async def test_what_a_balance_was_told_beside_its_amount_is_compared_too(
+    bank: Bank, field: str, value: str, what: str
+) -> None:
+    await bank.grant(500, expires_in=60)
+    await bank.relay.deliver()
+    await bank.balance()
+    key = partition_keys(partition_of("acme", 2)).balance("acme")
+    sound = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
+    assert sound.exit_code == 0
+    await bank.redis.command("HSET", key, field, value)
+    report = await reconcile_balances(EMPTY, bank.balances, PostgresLedger(bank.postgres))
+    assert report.differences
+    assert all(what in found.what for found in report.differences)
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("ledger_balances", "granted"),
+        ("ledger_balances", "spent"),
+        ("ledger_balances", "debt"),
+        ("ledger_balances", "receivable"),
+        ("ledger_grant_balances", "left"),
+        ("ledger_grant_balances", "broken"),
+    ],
+)
+async def test_every_kept_sum_is_compared_with_its_lines(bank: Bank, table: str, column: str) -> None:
+    await bank.grant(10, expires_in=5)
+    await bank.use(4)
+    await bank.use(3, prepaid=False)
+    await bank.expire(6)
+    await bank.use(50, minute=6)
+    await bank.post()
+    ledger = PostgresLedger(bank.postgres)
+    assert await ledger.differences() == []
+    await bank.postgres.execute(f"UPDATE {table} SET {column}_microcredits = {column}_microcredits + 77")
+    (off,) = await ledger.differences()
+    assert off["found"] - off["expected"] == 77
+
+
 async def test_usage_that_never_reached_the_ledger_is_found(bank: Bank) -> None:
     await bank.use(30)
     await bank.postgres.execute("DELETE FROM ledger_pending")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.budgets.redis_holds import RedisHolds
 from gateway.errors import BadRequest, Conflict, IdempotencyConflict, NotFound
 from gateway.ledger.burning import GrantKind
 from gateway.ledger.drafts import Account
 from gateway.ledger.grants import NewGrant
+from gateway.ledger.postgres_credits import Written
+from gateway.ledger.postgres_reading import LedgerReading
+from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.stores.postgres import DataRefused
 from tests.support.bank import Bank, open_bank
+from tests.unit.budgets.making import ask_for, directory_of
 
 
 @pytest.fixture
@@ -160,6 +165,26 @@ async def test_late_usage_takes_back_what_had_expired(bank: Bank) -> None:
     assert balance.granted - 30 == 100
 
 
+async def test_a_refund_into_a_grant_that_expired_in_an_earlier_month_leaves_its_statement_alone(
+    bank: Bank,
+) -> None:
+    march, april, may = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
+    reading = LedgerReading(bank.postgres)
+    await bank.grant(100, expires_in=60)
+    await bank.grant(1000)
+    await bank.use(100)
+    await bank.post()
+    paid = await bank.postgres.fetch_value("SELECT id FROM ledger_transactions WHERE kind = 'usage'")
+    bank.now = april
+    await bank.poster.run_expiry(bank.now)
+    mailed = await reading.statement("acme", march, april)
+    bank.now = april + timedelta(days=9)
+    await bank.ledger.refund("acme", paid, None, reason="r", actor="cli:test", idempotency_key="r")
+    assert await bank.poster.run_expiry(bank.now) == 1
+    assert await reading.statement("acme", march, april) == mailed
+    assert (await reading.statement("acme", april, may)).opening == mailed.closing == 1000
+
+
 async def test_what_expires_soon_is_told_with_the_nearest_day(bank: Bank) -> None:
     day = 24 * 60
     for days in (31, 30, 8, 7, 1):
@@ -230,6 +255,35 @@ async def test_a_purchase_is_refunded_as_far_as_it_is_not_used(bank: Bank) -> No
         await bank.ledger.refund("acme", bought.transaction_id, 71, idempotency_key="a", **refund)
     await bank.ledger.refund("acme", bought.transaction_id, None, idempotency_key="b", **refund)
     assert await bank.accounts() == {Account.CASH_CLEARING: -30, Account.USAGE_REVENUE: 30}
+
+
+async def test_what_calls_in_flight_may_need_of_a_purchase_is_not_paid_back(bank: Bank) -> None:
+    bought = await bank.grant(1000)
+    holds = RedisHolds(
+        bank.redis, directory_of(balance_required=True), PostgresLedger(bank.postgres), partitions=2
+    )
+    await holds.start()
+
+    async def refund(amount: int | None) -> Written:
+        return await bank.ledger.refund(
+            "acme", bought.transaction_id, amount, reason="r", actor="cli:test", idempotency_key=f"r{amount}"
+        )
+
+    ask = ask_for(900)
+    grant = await holds.hold(ask)
+    for amount in (None, 101):
+        with pytest.raises(Conflict, match=r"0\.0001 can be given back now"):
+            await refund(amount)
+    await refund(60)
+    with pytest.raises(Conflict, match=r"0\.00004 can be given back now"):
+        await refund(41)  # Redis is not told of the first one yet
+    await holds.settle(grant, ask, 900, b"{}")
+    with pytest.raises(Conflict, match=r"0\.00004 can"):
+        await refund(42)  # what was used is still in the stream
+    await refund(40)
+    await bank.relay.deliver()
+    assert (await bank.balance()).left == 0
+    await holds.close()
 
 
 async def test_a_purchase_that_has_expired_is_not_paid_back(bank: Bank) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 from redis.asyncio import Redis
 
+from gateway.budgets.keyspace import partition_keys
 from gateway.budgets.model import Scope, Subject, Window
-from gateway.budgets.ports import CounterReading, SpentQuery
+from gateway.budgets.ports import CounterReading, EmptyLedger, SpentQuery
+from gateway.budgets.redis_books import RedisBooks
+from gateway.budgets.redis_holds import RedisHolds
 from gateway.ledger.held import held_by_nobody
 from gateway.ledger.migrate import migrate
 from gateway.ledger.postgres_spent import PostgresLedger
@@ -18,7 +21,9 @@ from gateway.ledger.reconcile import Report, reconcile
 from gateway.ledger.redis_stream import StreamKeys, UsageStream
 from gateway.ledger.row import merge
 from gateway.stores.postgres import Postgres
+from gateway.stores.redis import RedisStore
 from tests.support.usage_events import ADMISSION, JANUARY_US, entry, stream_fields
+from tests.unit.budgets.making import ask_for, directory_of, key_limit
 
 KEYS = StreamKeys.of(0)
 DAY_US = 24 * 3600 * 1_000_000
@@ -54,8 +59,13 @@ class Hold:
 
 @dataclass
 class Place:
+    store: RedisStore
     redis: Redis
     postgres: Postgres
+
+    @property
+    def books(self) -> RedisBooks:
+        return RedisBooks(self.store)
 
     async def commit(self, *requests: tuple[str, int, int], **rest: object) -> None:
         """Rows of (request id, sequence, microcredits)."""
@@ -80,7 +90,10 @@ class Place:
                 yield hold
 
         stream = UsageStream(self.redis, KEYS, "reconcile")
-        return await reconcile(counters, open_holds, [stream], PostgresLedger(self.postgres))
+        ledger = PostgresLedger(self.postgres)
+        return await reconcile(
+            counters, open_holds, [stream], ledger, open_calls_off=self.books.open_calls_off
+        )
 
     async def spent(self, *queries: SpentQuery) -> Sequence[int]:
         return [(await PostgresLedger(self.postgres).spent(query)).microcredits for query in queries]
@@ -91,7 +104,9 @@ async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Place]:
     await migrate(postgres_dsn)
     client, postgres = Redis.from_url(redis_url), Postgres(postgres_dsn)
     await postgres.start()
-    yield Place(client, postgres)
+    store = RedisStore(redis_url)
+    yield Place(store, client, postgres)
+    await store.close()
     await postgres.stop()
     await client.aclose()
 
@@ -131,12 +146,44 @@ async def test_drift_names_the_counter_and_the_amount(place: Place) -> None:
 
 async def test_what_is_held_by_no_open_call_is_drift(place: Place) -> None:
     holds = [Hold(5), Hold(70, subject=Subject("acme", None, None, "service"))]
-    of_team = replace(TOTAL, scope=Scope.TEAM, scope_id="research")
-    assert (await place.report(replace(TOTAL, held=75), replace(of_team, held=5), holds=holds)).exit_code == 0
-    report = await place.report(replace(TOTAL, held=75), replace(of_team, held=6), holds=holds)
+    both, of_team = (
+        replace(TOTAL, held=75, open_holds=2),
+        replace(TOTAL, scope=Scope.TEAM, scope_id="research"),
+    )
+    assert (await place.report(both, replace(of_team, held=5, open_holds=1), holds=holds)).exit_code == 0
+    report = await place.report(both, replace(of_team, held=6, open_holds=1), holds=holds)
     assert [(found.expected_microcredits, found.found_microcredits) for found in report.differences] == [
         (5, 6)
     ]
+
+
+async def test_open_calls_that_are_counted_and_are_none_are_found(place: Place) -> None:
+    holds = RedisHolds(place.store, directory_of([key_limit(1000)]), EmptyLedger())
+    await holds.start()
+    await holds.hold(ask_for(10))
+    keys = partition_keys(0)
+
+    async def faults() -> list[str]:
+        readings = [reading async for reading in place.books.counters()]
+        held = [hold async for hold in place.books.open_holds()]
+        report = await place.report(*readings, holds=held)
+        assert report.differences == ()
+        return [fault.rpartition(": ")[2] for fault in report.faults]
+
+    assert await faults() == []
+    await place.store.command("HINCRBY", keys.open_calls, "acme:ada-laptop", 4)
+    await place.store.command("HINCRBY", keys.open_calls, "acme:nobody", 2)
+    assert sorted(await faults()) == [
+        "0 hold something, 2 are counted",
+        "1 hold something, 5 are counted",
+    ]
+    await place.store.command("DEL", keys.open_calls)
+    assert await faults() == ["1 hold something, 0 are counted"]
+    await place.store.command("HSET", keys.open_calls, "acme:ada-laptop", 1)
+    (counter, *_) = await place.store.command("ZRANGE", keys.counter_index, 0, -1)
+    await place.store.command("HINCRBY", counter, "o", 99)
+    assert await faults() == ["1 hold something, 100 are counted"]
+    await holds.close()
 
 
 async def test_calls_that_come_and_go_between_the_reads_are_not_drift() -> None:
@@ -166,6 +213,17 @@ async def test_a_rollup_that_was_tampered_with_is_found(place: Place) -> None:
     report = await place.report(replace(TOTAL, settled=100))
     assert (report.drift_microcredits, report.exit_code) == (0, 1)
     assert list(report.lines())[-1] == "drift of counts in 3 places"
+
+
+@pytest.mark.parametrize("lost", ["true", "request_id = 'old'"])
+async def test_rows_that_are_gone_from_a_month_that_is_kept_are_found(place: Place, lost: str) -> None:
+    await place.commit(("old", 1, 100))
+    await place.commit(("new", 2, 10), started_at_us=JANUARY_US + 40 * DAY_US)
+    await place.postgres.execute(f"DELETE FROM usage_events WHERE {lost}")
+    report = await place.report()
+    assert report.drift_microcredits == (110 if lost == "true" else 100)
+    await place.postgres.execute("INSERT INTO usage_kept_since VALUES ('acme', '2026-03-01')")
+    assert (await place.report()).exit_code == 0, "they were removed on purpose"
 
 
 async def test_rollups_that_outlived_their_events_are_not_drift(place: Place) -> None:
@@ -239,5 +297,5 @@ async def test_what_an_end_user_spent_is_looked_for_in_the_stream_too(place: Pla
         fields = stream_fields(name, sequence=sequence, charged_microcredits=7, admission=admission)
         await place.redis.xadd(KEYS.stream, fields)  # type: ignore[arg-type]
     held = [Hold(5), Hold(6, subject=Subject("acme", "research", "ada", "ada-laptop", "zoe"))]
-    reading = replace(TOTAL, settled=7, held=6, end_user="zoe")
+    reading = replace(TOTAL, settled=7, held=6, open_holds=1, end_user="zoe")
     assert (await place.report(reading, holds=held)).exit_code == 0

@@ -43,7 +43,7 @@ class Bank:
         self.outbox = BalanceOutbox(self.postgres)
         self.balances = RedisBalances(self.redis, PostgresLedger(self.postgres), partitions=2)
         self.relay = BalanceRelay(self.outbox, self.balances, clock)
-        self.ledger = CreditLedger(self.postgres, clock, self.nobody_told)
+        self.ledger = CreditLedger(self.postgres, self.balances, clock, self.nobody_told)
         self.top_ups = TopUps(self.postgres, self.ledger, ManualPayments(), self.relay.tell)
         self.bookkeeper = Bookkeeper(self.poster, self.relay, self.outbox, clock)
 

@@ -123,6 +123,10 @@ class GatewayProcess:
         return self._plan.postgres_dsn
 
     @property
+    def redis_url(self) -> str:
+        return self._plan.redis_url
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, "the gateway does not run"
         return self._process.pid

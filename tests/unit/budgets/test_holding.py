@@ -145,11 +145,11 @@ async def test_a_forwarded_hold_cannot_be_released(desk: Desk) -> None:
         await hold.settle(1, b"{}")
 
 
-async def test_a_settlement_after_the_reaper_is_told_so(desk: Desk) -> None:
+async def test_a_settlement_after_somebody_else_ended_the_hold_is_told_so(desk: Desk) -> None:
     hold = await desk.take()
     await desk.holds.release(hold.ask.request_id, "acme")
     assert (await hold.settle(40, b"{}")).outcome is Outcome.DUPLICATE
-    assert (hold.state, desk.charged) == (State.REAPED, [])
+    assert (hold.state, desk.charged) == (State.RELEASED, [])
 
 
 async def test_two_settlements_at_once_are_one(desk: Desk) -> None:

@@ -46,10 +46,17 @@ class Watched(MemoryHolds):
         return sum([c.settled async for c in self.counters("acme") if c.scope is Scope.KEY])
 
 
+async def answered(keeper: Keeper) -> None:
+    """The store has answered for as long as a hold lives."""
+    for _ in range(RENEWALS_PER_TTL):
+        await keeper.reap()
+
+
 async def test_renewed_holds_outlive_their_first_deadline() -> None:
     clock = Clock()
     holds = Watched(clock)
     keeper = Keeper(holds, hold_ttl_s=60.0)
+    await answered(keeper)
     await Holdings(holds, keeper).take(ask_for(10))
     clock.now_us += 59_000_000
     await keeper.keep()
@@ -92,7 +99,41 @@ async def test_a_hold_that_cannot_be_renewed_is_lost_at_its_deadline() -> None:
     await ended.wait()
     assert lost == [holding]
     assert asyncio.get_running_loop().time() - taken_s < 0.2 + 0.2 / RENEWALS_PER_TTL, "not a round later"
+    assert (len(keeper), keeper.holdings()) == (1, []), "it is settled when the store is back"
+    holds.down = False
+    await keeper.keep()
+    assert holds.renewed.is_set()
+    await holding.settle(3, b"{}")
+    assert (len(keeper), await holds.settled()) == (0, 3)
+
+
+async def test_a_hold_that_went_while_it_could_not_be_renewed_is_forgotten() -> None:
+    holds = Watched(Clock())
+    ended = asyncio.Event()
+    keeper = Keeper(holds, hold_ttl_s=0.2, lost=lambda _: ended.set())
+    holding = await Holdings(holds, keeper).take(ask_for(10))
+    await ended.wait()
+    await holds.release(holding.ask.request_id, "acme")
+    await keeper.keep()
     assert len(keeper) == 0
+
+
+async def test_nothing_is_reaped_until_the_store_has_answered_for_as_long_as_a_hold_lives() -> None:
+    clock = Clock()
+    holds = Watched(clock)
+    keeper = Keeper(holds, hold_ttl_s=60.0)
+    for failing in (keeper.reap, keeper.keep):
+        await answered(keeper)
+        await Holdings(holds, keeper).take(ask_for(10))
+        holds.down = True
+        await failing()
+        holds.down = False
+        clock.now_us += 61_000_000
+        before = keeper.reaped
+        await answered(keeper)
+        assert keeper.reaped == before
+        await keeper.reap()
+        assert keeper.reaped == before + 1
 
 
 async def test_renewed_holds_are_not_ended_at_the_deadline_that_they_had_first() -> None:
@@ -127,6 +168,7 @@ async def test_one_round_reaps_everything_that_is_due() -> None:
         await holds.hold(ask_for(1))
     clock.now_us += 61_000_000
     keeper = Keeper(holds, hold_ttl_s=60.0)
+    await answered(keeper)
     await keeper.reap()
     assert keeper.reaped == 250
 

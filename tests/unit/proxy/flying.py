@@ -138,9 +138,9 @@ class Listener(ClientStream):
 class Hangar:
     """Makes flights of one API and keeps their books."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, hold_ttl_s: float = 60) -> None:
         self.api = api
-        self.holds = MemoryHolds(Directory({"acme": OrgRules("acme")}))
+        self.holds = MemoryHolds(Directory({"acme": OrgRules("acme")}), hold_ttl_s=hold_ttl_s)
         self.keeper = Keeper(self.holds, hold_ttl_s=60)
         self._holdings = Holdings(self.holds, self.keeper)
         settings = ProviderSettings(kind=api.kind, base_url="http://provider.test")

@@ -27,6 +27,27 @@ async def test_a_client_that_leaves_while_its_call_is_settled_leaves_one_event(t
     assert charge.source == "provider"
 
 
+async def test_a_settlement_that_came_after_the_reaper_is_no_charge() -> None:
+    api = APIS[0]
+    hangar = Hangar(api, hold_ttl_s=0)
+    flight, connection = await hangar.flight()
+    connection.data_received(on_the_wire(api.reply()))
+    assert await hangar.holds.reap() == 1
+    for _ in range(2):
+        charge = await flight.settle(Ending.COMPLETE)
+        assert not charge.stands
+    assert [event.cost for event in hangar.holds.events] == [flight.hold.grant.amount]
+
+
+async def test_a_charge_whose_confirmation_was_lost_stands() -> None:
+    api = APIS[0]
+    hangar = Hangar(api)
+    flight, connection = await hangar.flight()
+    connection.data_received(on_the_wire(api.reply()))
+    await hangar.holds.settle(flight.hold.grant, flight.hold.ask, 1, b"{}")  # written, its answer never came
+    assert (await flight.settle(Ending.COMPLETE)).stands
+
+
 @pytest.mark.parametrize("tokens", ["100000000000000000", "18446744073709551616", "1e30"])
 async def test_usage_beyond_all_counting_is_charged_all_that_can_be_counted(tokens: str) -> None:
     hangar = Hangar(APIS[0])
