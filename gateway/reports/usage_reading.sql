@@ -5,10 +5,9 @@
 
 -- name: tune
 -- Plans are made for the values at hand: a generic plan knows neither which index a filter calls for nor which months
--- are asked about. Compiling a query takes longer than these run. Groups of a month fit into the memory, of which four
--- readers at most have a share; with less they would be sorted on disk.
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true),
-       set_config('work_mem', '32MB', true)
+-- are asked about. Groups of a month fit into the memory, of which a few readers at most have a share; with less they
+-- would be sorted on disk.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '32MB', true)
 
 -- name: calendar
 SELECT time_zone, week_start FROM org_calendars WHERE org_id = $1

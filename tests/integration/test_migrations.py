@@ -131,3 +131,10 @@ async def test_a_postgres_that_is_not_there_is_unavailable_and_not_an_internal_e
         await pool.fetch_value("SELECT 1")
     await pool.stop()
     await pool.stop()
+
+
+async def test_postgres_compiles_no_query_of_ours(postgres_dsn: str) -> None:
+    postgres = Postgres(postgres_dsn)
+    await postgres.start()
+    assert await postgres.fetch_value("SHOW jit") == "off"
+    await postgres.stop()
