@@ -36,7 +36,7 @@ from gateway.budgets.rules import Refusal, Shortage, check_amounts, check_cost
 from gateway.errors import ConfigError, RevokedKey, StoreUnavailable, TollgateError
 from gateway.stores.redis import CommandFailed, Form, OutcomeUnknown, RedisCalls
 
-HOLD_ATTEMPTS_S = 5.0
+HOLD_ATTEMPTS_S = 10.0
 """How long one hold may take over reloaded rules, a moved window and seeding before it is given up."""
 
 OWN_PARTS = 8
@@ -275,8 +275,7 @@ class RedisHolds:
         elif verdict == b"build":
             await self.balances.build(org)
         elif verdict in (b"seed", b"wait"):
-            charges = (plan.charges[int(index) - 1] for index in answer[1:])
-            await asyncio.gather(*(self._seeder.seed(charge, planner.keys) for charge in charges))
+            await self._seeder.seed((plan.charges[int(index) - 1] for index in answer[1:]), planner.keys)
         else:
             return False
         return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterable
 
 from gateway.budgets.keyspace import PartitionKeys
 from gateway.budgets.plan import Charge
@@ -35,17 +36,21 @@ class Seeder:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._failed: set[str] = set()
 
-    async def seed(self, charge: Charge, keys: PartitionKeys) -> None:
-        """Make the counter of ``charge`` usable, or wait a moment for whoever is doing so.
+    async def seed(self, charges: Iterable[Charge], keys: PartitionKeys) -> None:
+        """Make the counters of ``charges`` usable, or wait a moment for whoever is doing so.
 
         Raises `StoreUnavailable` when Redis or the ledger does not answer.
         """
+        for task in [self._begun(charge, keys) for charge in charges]:
+            # Shielded: others wait for the same seeding, and half of one helps nobody.
+            await asyncio.shield(task)
+
+    def _begun(self, charge: Charge, keys: PartitionKeys) -> asyncio.Task[None]:
         task = self._running.get(charge.key)
         if task is None:
             task = self._running[charge.key] = asyncio.create_task(self._seed(charge, keys))
             task.add_done_callback(lambda done: self._ended(charge.key, done))
-        # Shielded: others wait for the same seeding, and half of one helps nobody.
-        await asyncio.shield(task)
+        return task
 
     async def close(self) -> None:
         """Let seedings under way end."""
