@@ -84,6 +84,7 @@ class Ear:
             f"http://127.0.0.1:{port}/api/credits/live", headers={"authorization": f"Bearer {key}"}
         )
         self._reply = urllib.request.urlopen(request, timeout=LISTEN_TIMEOUT_S)
+        self.since = datetime.now(UTC)
         self._told = threading.Condition()
         self.totals: dict[str, Any] = {}
         self.heard = 0
@@ -132,7 +133,7 @@ def compare_now(year: Year, rows: Rows, org: MadeOrg, ear: Ear) -> Iterator[Comp
         "day": (day.start, day.end), "week": (week.start, week.end), "month": (month.start, month.end),
         "total": (None, None),
     }  # fmt: skip
-    session = rows.sum(own, None, None, "gateway_id <> 'generated'")
+    session = rows.sum(own, ear.since, None, "gateway_id <> 'generated'")
     ear.wait_for(session)
     yield Compared(own, "live: session", session, ear.amount("session"))
     yield Compared(own, "live: usage events", session, ear.heard)

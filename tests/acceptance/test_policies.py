@@ -105,13 +105,10 @@ def policed_process(
             "api_keys": [{"api_key": "one"}, {"api_key": "two"}],
         },
     }
+    # No renewal comes in between where a test takes a hold away: it would end the call.
+    settings = {"providers": providers, "budgets": {"hold_ttl_s": 3600}}
     plan = GatewayPlan(
-        server_directory / "policed",
-        simulator_process.url,
-        redis.url,
-        dsn,
-        LIMITS,
-        settings={"providers": providers},
+        server_directory / "policed", simulator_process.url, redis.url, dsn, LIMITS, settings=settings
     )
     gateway = GatewayProcess(plan)
     try:
