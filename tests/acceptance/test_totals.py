@@ -51,7 +51,7 @@ def test_balance_usage_reports_live_stream_redis_and_ledger_agree_to_the_microcr
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=220,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
