@@ -17,7 +17,7 @@ Made = TypeVar("Made")
 PUBLISHED_AT_ONCE = 64
 """Orgs published concurrently after a reload: one pipeline's worth."""
 OFF_LOOP_LIMITS = 200
-"""Written or read in two milliseconds or so."""
+"""As many are written or read without anybody noticing."""
 
 
 class PublishedRules:

@@ -86,4 +86,4 @@ class OpenStreams:
             for stream in streams:
                 stream.stop()
         except StoreUnavailable:
-            pass
+            pass  # keys are looked for again when the stores are back, and then so are these

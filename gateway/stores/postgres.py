@@ -173,7 +173,7 @@ class Postgres:
             "max_size": connections_max,
             "timeout": connect_timeout_s,
             "command_timeout": command_timeout_s,
-            # Compiling a query over partitions takes Postgres ten seconds and more, running it tenths of one.
+            # Compiling a query over all partitions of a year takes Postgres many times as long as running it.
             "server_settings": {"application_name": application_name, "jit": "off"},
         }
 
