@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pricing.record import record
 
@@ -64,9 +64,11 @@ class Limit:
         return self.scope, self.scope_id, self.window, self.operation, self.model, each
 
 
-@record(frozen=True, slots=True)
-class Subject:
-    """Who is spending: the chain of scopes above one key, and for whom the key's holder says that it is."""
+class Subject(NamedTuple):
+    """Who is spending: the chain of scopes above one key, and for whom the key's holder says that it is.
+
+    A tuple, as plans are looked up by it twice in every request.
+    """
 
     org: str
     team: str | None

@@ -8,7 +8,7 @@ or not: it is what reconcile compares with the ledger.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.budgets.directory import OrgRules
@@ -127,7 +127,7 @@ class Planner:
     def plan(self, subject: Subject, operation: str, model: str, now_us: int) -> Plan:
         """The plan for a request admitted at ``now_us``."""
         if subject.end_user is not None and not self.rules.per_end_user:
-            subject = replace(subject, end_user=None)
+            subject = subject._replace(end_user=None)
         known = self._plans.get((subject, operation, model))
         if known is not None and known.valid.start_us <= now_us and now_us < (known.valid.end_us or 0):
             return known

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from operator import itemgetter
+from types import NoneType
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -18,6 +20,19 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Partitions are made on demand, so an instant has to be one at which this software can have run.
 STARTED_AT_LEAST = datetime(2020, 1, 1, tzinfo=UTC)
 STARTED_AT_MOST = datetime(2100, 1, 1, tzinfo=UTC)
+NUL_STANDS_AS = "\N{REPLACEMENT CHARACTER}"
+
+_ADMISSION_TEXTS = itemgetter("org_id", "key_id", "provider", "model", "operation", "route", "gateway_id")
+_ADMISSION_TEXTS_IF_ANY = ("team_id", "user_id", "conversation_id", "end_user")
+_RESULT_TEXTS = itemgetter("usage_source", "status")
+_RESULT_TEXTS_IF_ANY = ("model_served", "tier", "price_ref", "provider_request_id")
+_RESULT_INTEGERS = (
+    "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "held_microcredits", "upstream_status", "first_byte_ms",
+)  # fmt: skip
+_TEXT: frozenset[type] = frozenset({str})
+_TEXT_OR_NONE: frozenset[type] = frozenset({str, NoneType})
+_INTEGER_OR_NONE: frozenset[type] = frozenset({int, NoneType})
 
 
 class Unreadable(ValueError):
@@ -115,41 +130,48 @@ def _row(entry: Entry) -> UsageRow:
     charged_microcredits = int(fields[b"c"])
     admission = _document(fields[b"a"])
     result = _document(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits, admission)
+    org_id, key_id, provider, model, operation, route, gateway_id = _texts(_ADMISSION_TEXTS(admission))
+    team_id, user_id, conversation_id, end_user = _texts_if_any(admission, _ADMISSION_TEXTS_IF_ANY)
+    usage_source, status = _texts(_RESULT_TEXTS(result))
+    model_served, tier, price_ref, provider_request_id = _texts_if_any(result, _RESULT_TEXTS_IF_ANY)
+    read, cached, written, produced, reasoning, held_microcredits, upstream_status, first_byte_ms = _integers(
+        result
+    )
     return UsageRow(
-        request_id=_text(fields[b"id"].decode()),
+        request_id=fields[b"id"].decode().replace("\0", NUL_STANDS_AS),
         started_at=instant(int(fields[b"t"])),
         finished_at=instant(int(fields[b"f"])),
-        org_id=_text(admission["org_id"]),
-        team_id=_optional(admission.get("team_id")),
-        user_id=_optional(admission.get("user_id")),
-        key_id=_text(admission["key_id"]),
-        conversation_id=_optional(admission.get("conversation_id")),
-        end_user=_optional(admission.get("end_user")),
+        org_id=org_id,
+        team_id=team_id,
+        user_id=user_id,
+        key_id=key_id,
+        conversation_id=conversation_id,
+        end_user=end_user,
         tags=_tags(admission.get("tags")),
-        provider=_text(admission["provider"]),
-        model=_text(admission["model"]),
-        model_served=_optional(result.get("model_served")),
-        operation=_text(admission["operation"]),
-        route=_text(admission["route"]),
-        tier=_optional(result.get("tier")),
+        provider=provider,
+        model=model,
+        model_served=model_served,
+        operation=operation,
+        route=route,
+        tier=tier,
         streamed=bool(admission["streamed"]),
-        input_tokens=_count(result, "input_tokens"),
-        cached_input_tokens=_count(result, "cached_input_tokens"),
-        cache_write_tokens=_count(result, "cache_write_tokens"),
-        output_tokens=_count(result, "output_tokens"),
-        reasoning_tokens=_count(result, "reasoning_tokens"),
+        input_tokens=read or 0,
+        cached_input_tokens=cached or 0,
+        cache_write_tokens=written or 0,
+        output_tokens=produced or 0,
+        reasoning_tokens=reasoning or 0,
         buckets=_buckets(result.get("buckets")),
-        price_ref=_optional(result.get("price_ref")),
+        price_ref=price_ref,
         cost_femtousd=_femtousd(result.get("cost_femtousd")),
         credits_microcredits=charged_microcredits,
-        held_microcredits=_count(result, "held_microcredits"),
-        usage_source=_text(result["usage_source"]),
-        status=_text(result["status"]),
-        flags=[_text(flag) for flag in result.get("flags") or ()],
-        upstream_status=_integer(result.get("upstream_status")),
-        first_byte_ms=_integer(result.get("first_byte_ms")),
-        provider_request_id=_optional(result.get("provider_request_id")),
-        gateway_id=_text(admission["gateway_id"]),
+        held_microcredits=held_microcredits or 0,
+        usage_source=usage_source,
+        status=status,
+        flags=list(_texts(tuple(flags))) if (flags := result.get("flags")) else [],
+        upstream_status=upstream_status,
+        first_byte_ms=first_byte_ms,
+        provider_request_id=provider_request_id,
+        gateway_id=gateway_id,
         partition=entry.partition,
         sequence=int(fields[b"n"]),
         from_balance=fields[b"p"] == b"1" if b"p" in fields else None,
@@ -159,7 +181,7 @@ def _row(entry: Entry) -> UsageRow:
 
 def _reaped(charged_microcredits: int, admission: Mapping[str, Any]) -> dict[str, Any]:
     """What can be said of a request whose gateway died: the whole hold was charged, what was used is not known."""
-    bound_microcredits = _count(admission, "bound_microcredits")
+    bound_microcredits = _integer(admission.get("bound_microcredits")) or 0
     bound_femtousd = int(admission.get("bound_femtousd") or 0)
     cost_femtousd = bound_femtousd * charged_microcredits // bound_microcredits if bound_microcredits else 0
     return {
@@ -175,18 +197,43 @@ def _document(text: bytes) -> dict[str, Any]:
     document = orjson.loads(text)
     if not isinstance(document, dict):
         raise TypeError("a half of the event is not a JSON object")
-    return document
+    return _without_nul(document) if b"\\u0000" in text else document
 
 
-def _text(value: object) -> str:
+def _without_nul(value: Any) -> Any:
     """Postgres stores no NUL; a provider's id or a client's tag that holds one still has to be a row."""
-    if type(value) is not str:
-        raise TypeError(f"expected text, found {type(value).__name__}")
-    return value if "\0" not in value else value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    return value.replace("\0", NUL_STANDS_AS) if isinstance(value, str) else value
 
 
-def _optional(value: object) -> str | None:
-    return None if value is None else _text(value)
+# Types are looked at for many members at once: a call for each was a third of what making a row cost.
+
+
+def _texts(values: tuple[object, ...]) -> tuple[str, ...]:
+    if not _TEXT.issuperset(map(type, values)):
+        raise TypeError(f"expected texts, found {_kinds(values)}")
+    return cast("tuple[str, ...]", values)
+
+
+def _texts_if_any(holder: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str | None, ...]:
+    values = tuple(map(holder.get, names))
+    if not _TEXT_OR_NONE.issuperset(map(type, values)):
+        raise TypeError(f"expected texts, found {_kinds(values)}")
+    return values
+
+
+def _integers(result: Mapping[str, Any]) -> tuple[int | None, ...]:
+    values = tuple(map(result.get, _RESULT_INTEGERS))
+    if not _INTEGER_OR_NONE.issuperset(map(type, values)):
+        raise TypeError(f"expected integers, found {_kinds(values)}")
+    return values
+
+
+def _kinds(values: tuple[object, ...]) -> str:
+    return ", ".join(type(value).__name__ for value in values)
 
 
 def _integer(value: object) -> int | None:
@@ -197,11 +244,6 @@ def _integer(value: object) -> int | None:
     return value
 
 
-def _count(result: Mapping[str, Any], name: str) -> int:
-    value = result.get(name)
-    return value if type(value) is int else _integer(value) or 0
-
-
 def _femtousd(value: object) -> str:
     """A large cost travels as text, see `gateway.ledger.event.Result`."""
     return str(int(value)) if isinstance(value, str) else str(_integer(value) or 0)
@@ -210,10 +252,15 @@ def _femtousd(value: object) -> str:
 def _tags(value: Mapping[str, str] | None) -> str:
     if not value:
         return "{}"
-    return orjson.dumps({_text(name): _text(tag) for name, tag in dict(value).items()}).decode()
+    if type(value) is not dict:
+        raise TypeError("tags are not a JSON object")
+    _texts(tuple(value.values()))
+    return orjson.dumps(value).decode()
 
 
 def _buckets(value: Mapping[str, int] | None) -> str:
     if not value:
         return "{}"
-    return orjson.dumps({_text(name): _integer(count) for name, count in dict(value).items()}).decode()
+    if type(value) is not dict or not _INTEGER_OR_NONE.issuperset(map(type, value.values())):
+        raise TypeError("buckets are not a JSON object of integers")
+    return orjson.dumps(value).decode()

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.metering.overlap import Overlapping
 from gateway.metering.reply import Json, count, members
 
 _SEARCH_MODELS = re.compile(r"-search-(preview|api)")
+_CACHED_BESIDE = frozenset({"prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens"})
+_SEARCHED = frozenset(
+    {"server_tool_use_details", "server_tool_use", "server_side_tool_usage_details", "num_search_queries"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class UsageRules:
 
 
 PLAIN = UsageRules()
+_COUNTS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens")
+_NUMBERS: frozenset[type] = frozenset({int, float, bool})
 
 
 def overlapping(usage: Json, rules: UsageRules = PLAIN, model: str | None = None) -> Overlapping:
@@ -40,10 +47,7 @@ def overlapping(usage: Json, rules: UsageRules = PLAIN, model: str | None = None
 
 def has_counts(usage: object) -> bool:
     """Whether ``usage`` says anything (some servers send ``{}`` or only timings)."""
-    return isinstance(usage, dict) and any(
-        isinstance(usage.get(name), (int, float))
-        for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens")
-    )
+    return isinstance(usage, dict) and not _NUMBERS.isdisjoint(map(type, map(usage.get, _COUNTS)))
 
 
 def _input(usage: Json) -> Overlapping:
@@ -56,12 +60,13 @@ def _input(usage: Json) -> Overlapping:
         total = count(usage.get("prompt_tokens")) or count(usage.get("input_tokens"))
     else:
         total = max(0, count(usage.get("total_tokens")) - _output_total(usage))  # embeddings of Voyage
-    cached = (
-        count(details.get("cached_tokens"))
-        or count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
-        or count(usage.get("num_cached_tokens"))  # Mistral
-        or count(usage.get("cached_tokens"))  # Together, Moonshot
-    )
+    cached = count(details.get("cached_tokens"))
+    if not cached and not _CACHED_BESIDE.isdisjoint(usage):
+        cached = (
+            count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
+            or count(usage.get("num_cached_tokens"))  # Mistral
+            or count(usage.get("cached_tokens"))  # Together, Moonshot
+        )
     read = Overlapping(input=total, cached=cached)
     if details and any(details.values()):
         writes = members(details.get("cache_write_tokens_details"))
@@ -114,13 +119,22 @@ def _beside(usage: Json, rules: UsageRules, read: Overlapping) -> None:
 
 
 def _web_searches(usage: Json, model: str | None) -> int:
+    reported = 0 if _SEARCHED.isdisjoint(usage) else _searches_reported(usage)
+    if not reported and model is not None and _searches_always(model):
+        return 1  # these models search once a call, billed and not reported
+    return reported
+
+
+def _searches_reported(usage: Json) -> int:
     openrouter = members(usage.get("server_tool_use_details") or usage.get("server_tool_use"))
     xai = members(usage.get("server_side_tool_usage_details"))
-    reported = max(
+    return max(
         count(openrouter.get("web_search_requests")),
         count(usage.get("num_search_queries")),  # Perplexity
         count(xai.get("web_search_calls")) + count(xai.get("x_search_calls")),
     )
-    if not reported and model is not None and _SEARCH_MODELS.search(model):
-        return 1  # these models search once a call, billed and not reported
-    return reported
+
+
+@lru_cache(maxsize=1024)
+def _searches_always(model: str) -> bool:
+    return _SEARCH_MODELS.search(model) is not None

@@ -8,14 +8,16 @@ more the exchange goes on by itself (drained for its usage) until somebody stops
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from gateway.errors import UpstreamError
 from gateway.metering.reading import Reading, UsageFilter, UsageReader
 from gateway.proxy.decoding import ReplyDecoder
 from gateway.proxy.downstream import ClientStream
-from gateway.proxy.upstream import UpstreamConnection
+from gateway.proxy.upstream import Header, UpstreamConnection
+
+NO_HEADERS: Mapping[bytes, bytes] = {}
 
 
 class End(StrEnum):
@@ -34,9 +36,9 @@ class Exchange:
     """The reply to one request, gathered or relayed."""
 
     __slots__ = (
-        "_client", "_connection", "_decoder", "_kept", "_length", "_loop", "_named", "body_bytes", "end", "ended_at",
-        "error", "filter", "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "last", "reader", "sent",
-        "status", "wake",
+        "_client", "_connection", "_decoder", "_kept", "_length", "_loop", "_named", "_waiter", "body_bytes", "end",
+        "ended_at", "error", "filter", "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "last",
+        "reader", "sent", "status",
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
@@ -48,8 +50,8 @@ class Exchange:
         self.reader = reader
         self.filter: UsageFilter | None = None
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self._named: dict[bytes, bytes] = {}
+        self.headers: Sequence[Header] = ()
+        self._named: Mapping[bytes, bytes] = NO_HEADERS
         self.head_seen = False
         self.sent = False
         self.kept_bytes = 0
@@ -62,8 +64,8 @@ class Exchange:
         self.end: End | None = None
         self.error: UpstreamError | None = None
         self.finished: asyncio.Future[None] = self._loop.create_future()
-        self.wake = asyncio.Event()
-        """Set when there is something for the client's task to do: head, enough body, congestion, the end."""
+        self._waiter: asyncio.Future[None] | None = None
+        """The client's task, while it waits for something to do: head, enough body, congestion, the end."""
 
     async def start(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         """Write the request; ``sent`` once all of it is on its way."""
@@ -72,19 +74,17 @@ class Exchange:
 
     # ---------------------------------------------------------------- Sink
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def on_head(self, status: int, headers: Sequence[Header], named: Mapping[bytes, bytes]) -> None:
         self.status = status
         self.headers = headers
         self.head_seen = True
         self.first_byte_at = self._loop.time()
-        named = self._named
-        for name, value in headers:
-            named.setdefault(name.lower(), value)
+        self._named = named
         if b"content-encoding" in named:
             for name, value in headers:
                 if name.lower() == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                     self._decoder = ReplyDecoder(value)
-        self.wake.set()
+        self._wake()
 
     def on_body(self, data: bytes) -> None:
         self.body_bytes += len(data)
@@ -97,7 +97,7 @@ class Exchange:
             self.kept_bytes += len(data)
             if self.kept_bytes >= KEPT_BYTES_MAX:
                 self._connection.pause_reading()
-            self.wake.set()
+            self._wake()
             return
         if self.filter is not None:
             data = self.filter.feed(plain)
@@ -110,7 +110,7 @@ class Exchange:
             client.write(data)
             if client.congested:
                 self._connection.pause_reading()
-                self.wake.set()
+                self._wake()
 
     def on_end(self) -> None:
         self._finish(End.COMPLETE)
@@ -140,8 +140,7 @@ class Exchange:
         while not self.head_seen:
             if self.end is not None:
                 raise self.error or UpstreamError("The call was ended before the provider answered.")
-            self.wake.clear()
-            await self.wake.wait()
+            await self._woken()
 
     async def gathered(self, bytes_max: int) -> bytes | None:
         """The whole body, if it ends within ``bytes_max``; None as soon as it does not (use `relay` then)."""
@@ -150,8 +149,7 @@ class Exchange:
                 return None
             if self.kept_bytes >= KEPT_BYTES_MAX:
                 return None
-            self.wake.clear()
-            await self.wake.wait()
+            await self._woken()
         return b"".join(self._kept)
 
     async def relay(self, client: ClientStream, length: int | None = None) -> None:
@@ -172,8 +170,7 @@ class Exchange:
                 client.write(data)
         self._connection.resume_reading()
         while self.end is None:
-            self.wake.clear()
-            await self.wake.wait()
+            await self._woken()
             if client.congested:
                 await client.drain()
                 if self.end is None:
@@ -198,11 +195,21 @@ class Exchange:
     def reading(self) -> Reading:
         return self.reader.finish() if self.reader is not None else Reading()
 
+    async def _woken(self) -> None:
+        # One task waits at most; an event's list of waiters would be most of what waiting costs.
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
     def _finish(self, end: End) -> None:
         if self.end is None:
             self.end = end
             self.ended_at = self._loop.time()
-            self.wake.set()
+            self._wake()
             if not self.finished.done():
                 self.finished.set_result(None)
 

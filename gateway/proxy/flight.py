@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import compress
 
 from gateway.budgets.holding import Holding
 from gateway.budgets.model import State
@@ -204,7 +205,8 @@ class Flight:
 
 def buckets(usage: Usage) -> dict[str, int]:
     """The exclusive counts that are not zero, images by their label."""
-    found = {name: count for name, count in zip(COUNTS, usage.counts, strict=True) if count}
+    counts = usage.counts
+    found = dict(compress(zip(COUNTS, counts, strict=True), counts))
     if usage.images:
         found.update({f"image {label}": count for label, count in usage.images})
     return found

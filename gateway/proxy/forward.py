@@ -20,7 +20,7 @@ def request_head(
     lines = [
         f"{request.method} {target} HTTP/1.1".encode("ascii"),
         pool.own_headers,
-        *[b"%b: %b" % header for header in forwarded_headers(request)],
+        *map(b": ".join, forwarded_headers(request)),
     ]
     if api_key is not None:
         headers = provider.dialect.auth_headers(api_key)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from functools import lru_cache
-from itertools import chain
+from collections.abc import Callable, Mapping
+from itertools import chain, compress
+from operator import itemgetter
 from urllib.parse import unquote_plus
 
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -33,6 +33,7 @@ NOT_FORWARDED = (
 )
 """Hop-by-hop, rewritten by the gateway, or the client's credentials and what would get around the checks."""
 
+REMEMBERED_NAMES_MAX = 1024
 REMEMBERED_NAME_BYTES_MAX = 64
 """Header names in use are shorter by half."""
 ID_CHARS_MAX = 256
@@ -115,8 +116,11 @@ def _ask_for_body(request: web.BaseRequest) -> None:
 
 def require_json(content_type: str | None) -> None:
     """Raises `UnsupportedMediaType` for a body that a provider might not read as the JSON that was checked here."""
-    if not content_type:
-        return
+    if content_type and content_type != "application/json":
+        _require_json(content_type)
+
+
+def _require_json(content_type: str) -> None:
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     charsets = [part.partition("=")[2].strip('" ') for part in parameters if part.startswith("charset")]
     if (kind != "application/json" and not kind.endswith("+json")) or any(
@@ -127,7 +131,8 @@ def require_json(content_type: str | None) -> None:
 
 def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
     """The client's headers that the provider should see, as they were spelled."""
-    kept = [header for header in request.raw_headers if goes_on(header[0])]
+    headers = request.raw_headers
+    kept = list(compress(headers, map(_GOES_ON.__getitem__, map(_NAME, headers))))
     if "connection" not in request.headers:
         return kept
     named: set[bytes] = set()
@@ -138,16 +143,25 @@ def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
 
 def goes_on(name: bytes) -> bool:
     """Whether a header of this name, however it is spelled, is for the provider too."""
-    # A client could have names of 64 KB remembered, a thousand of them.
-    return _is_forwarded(name) if len(name) <= REMEMBERED_NAME_BYTES_MAX else _forwarded(name)
+    return _GOES_ON[name]
 
 
-def _forwarded(name: bytes) -> bool:
-    lower = name.lower()
-    return lower not in NOT_FORWARDED and not lower.startswith(b"x-tollgate-")
+class _Verdicts(dict[bytes, bool]):
+    """`goes_on` by name, as names are met: every request has a dozen, nearly always the same."""
+
+    def __missing__(self, name: bytes) -> bool:
+        lower = name.lower()
+        verdict = lower not in NOT_FORWARDED and not lower.startswith(b"x-tollgate-")
+        # Clients choose the names: without bounds they could have names of 64 KB remembered, any number of them.
+        if len(name) <= REMEMBERED_NAME_BYTES_MAX:
+            if len(self) >= REMEMBERED_NAMES_MAX:
+                self.clear()
+            self[name] = verdict
+        return verdict
 
 
-_is_forwarded = lru_cache(maxsize=1024)(_forwarded)
+_GOES_ON = _Verdicts()
+_NAME: Callable[[tuple[bytes, bytes]], bytes] = itemgetter(0)
 
 
 def forwarded_query(query: str) -> str:

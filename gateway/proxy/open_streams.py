@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from gateway.errors import StoreUnavailable, Unauthenticated
 from gateway.identity.keys import KeyRecord
 
 log = logging.getLogger("tollgate.proxy")
+_UNWATCHED = nullcontext()
 
 
 class KeyLookup(Protocol):
@@ -38,12 +39,12 @@ class OpenStreams:
         self._checking: asyncio.Task[None] | None = None
         self._again = False
 
-    @contextmanager
-    def opened(self, key: str | None, stream: Stoppable) -> Iterator[None]:
+    def opened(self, key: str | None, stream: Stoppable) -> AbstractContextManager[None]:
         """While the block runs, ``stream`` is stopped when ``key`` is found to be no good any more. None: never."""
-        if key is None:
-            yield
-            return
+        return _UNWATCHED if key is None else self._watched(key, stream)
+
+    @contextmanager
+    def _watched(self, key: str, stream: Stoppable) -> Iterator[None]:
         streams = self._by_key.setdefault(key, set())
         streams.add(stream)
         try:

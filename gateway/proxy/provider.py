@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from gateway.errors import UnsupportedRoute
 from gateway.providers.base import Dialect
-from gateway.proxy.upstream import UpstreamPool
 from gateway.proxy.upstream_keys import UpstreamKeys
+from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.settings.config import Settings
 from gateway.settings.providers import ProviderSettings
 

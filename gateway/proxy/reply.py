@@ -6,7 +6,10 @@ last call left it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import compress
+from operator import itemgetter
 
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
@@ -34,6 +37,7 @@ OURS = frozenset(
     b"x-tollgate-" + name
     for name in (b"request-id", b"remaining", b"output-cap", b"grace", b"credits", b"usage-source")
 )
+_NAME: Callable[[Header], bytes] = itemgetter(0)
 _NOT_PASSED = HOP_BY_HOP | OURS | {b"content-length"}
 
 
@@ -127,7 +131,7 @@ class Replies:
 
 def _passed_on(exchange: Exchange) -> list[Header]:
     """The provider's headers for the client."""
-    passed = [header for header in exchange.headers if _passes(header[0])]
+    passed = list(compress(exchange.headers, map(_passes, map(_NAME, exchange.headers))))
     if exchange.header(b"connection") is None:
         return passed
     named = {

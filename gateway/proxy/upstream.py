@@ -1,4 +1,4 @@
-"""Connections to one provider: HTTP/1.1 on a bare `asyncio.Protocol`, kept alive, one exchange at a time each.
+"""One connection to a provider: HTTP/1.1 on a bare `asyncio.Protocol`, kept alive, one exchange at a time each.
 
 aiohttp's client is the dear half of a proxy written with it; what a reverse proxy needs of a client is small
 enough to stand here: write a request whose bytes are known, hand over what comes back as it comes. Nothing is
@@ -8,12 +8,10 @@ retried: once a request was written nobody but the provider knows whether it was
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from operator import itemgetter
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 import httptools
 
@@ -22,6 +20,10 @@ from gateway.settings.providers import ProviderSettings
 
 WRITE_SLICE_BYTES = 256 * 1024
 """Large bodies are handed to the transport in slices, so that TLS never buffers a second copy of the whole."""
+
+Header = tuple[bytes, bytes]
+_NAME: Callable[[Header], bytes] = itemgetter(0)
+_VALUE: Callable[[Header], bytes] = itemgetter(1)
 
 HEAD_BYTES_MAX = 256 * 1024
 """A provider that sends more header bytes than this is broken or hostile."""
@@ -36,7 +38,8 @@ class UpstreamBroke(UpstreamError):
 class Sink(Protocol):
     """Who listens to one exchange. Called from the event loop's read callback: never wait, never raise."""
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+    def on_head(self, status: int, headers: Sequence[Header], named: Mapping[bytes, bytes]) -> None:
+        """``named``: the first value of each header, by its name in lower case."""
 
     def on_body(self, data: bytes) -> None: ...
 
@@ -47,21 +50,35 @@ class Sink(Protocol):
         """The reply will not be completed. Called at most once, and never after `on_end`."""
 
 
+class Pool(Protocol):
+    """Whose a connection is: see `gateway.proxy.upstream_pool`."""
+
+    settings: ProviderSettings
+
+    def put_back(self, connection: UpstreamConnection) -> None:
+        """Its exchange is over and it may carry another."""
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """It is no longer in use."""
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One TCP (or TLS) connection. `send` starts an exchange; its sink hears of everything that follows."""
 
     __slots__ = (
-        "_body_parts", "_closed", "_head_bytes", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser", "_paused",
-        "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "idle_since", "transport",
+        "_body_parts", "_closed", "_head_bytes", "_headers", "_heading", "_idle_s", "_last_read_at", "_loop", "_parser",
+        "_paused", "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "idle_since",
+        "transport",
     )  # fmt: skip
 
-    def __init__(self, pool: UpstreamPool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool = pool
         self._loop = loop
         self._sink: Sink | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: MutableSequence[Header] = []
         self._head_bytes = 0
+        self._heading = False
         self._body_parts: list[bytes] = []
         self._until_close = False
         self._closed = False
@@ -140,6 +157,11 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._fail(UpstreamBroke("The provider's reply is not valid HTTP."))
             return
+        if self._heading:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._fail(UpstreamBroke("The provider's reply has more headers than are accepted here."))
+                return
         if self._body_parts:
             self._flush_body()
 
@@ -175,21 +197,22 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
         self._headers = []
         self._head_bytes = 0
+        self._heading = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > HEAD_BYTES_MAX:
-            raise httptools.HttpParserCallbackError("header bytes over the bound")
+        # Nine calls for each reply: what else is to be said of headers is said of all of them at once.
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self._heading = False
         status = self._parser.get_status_code()
         if status < 200 or self._sink is None:
             return
-        names = [name for name, _ in self._headers]
-        self._until_close = status not in (204, 304) and not any(map(_delimits, names))
+        headers, self._headers = self._headers, _UNHEARD
+        named = first_values(headers)
+        self._until_close = status not in (204, 304) and _DELIMITING.isdisjoint(named)
         self._watch(self._pool.settings.timeouts.idle_s)
-        self._sink.on_head(status, self._headers)
+        self._sink.on_head(status, headers, named)
 
     def on_body(self, data: bytes) -> None:
         self._body_parts.append(data)
@@ -259,104 +282,13 @@ class UpstreamConnection(asyncio.Protocol):
             self._timer = None
 
 
-@lru_cache(maxsize=256)
-def _delimits(name: bytes) -> bool:
-    """Whether this header says where the body ends."""
-    return name.lower() in (b"content-length", b"transfer-encoding")
+_UNHEARD: deque[Header] = deque(maxlen=0)
+"""Where trailers go: however many a provider sends, they take no room."""
+_DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
+"""The headers that say where a body ends."""
 
 
-class UpstreamPool:
-    """Keep-alive connections to one provider. Bounded: past ``connections_max`` callers wait their turn."""
-
-    def __init__(self, settings: ProviderSettings) -> None:
-        url = urlsplit(settings.base_url)
-        assert url.hostname is not None
-        self.settings = settings
-        self.host = url.hostname
-        self.port = url.port or (443 if url.scheme == "https" else 80)
-        self.prefix = url.path
-        self.own_headers = b"host: %b\r\naccept-encoding: identity" % url.netloc.encode("ascii")
-        """What every request says for the gateway itself."""
-        self._tls = _tls_context(settings) if url.scheme == "https" else None
-        self._idle: deque[UpstreamConnection] = deque()
-        self._busy: set[UpstreamConnection] = set()
-        """Only these take room: one connects only when none is idle, so that all of them together stay below it."""
-        self._room = asyncio.Semaphore(settings.connections_max)
-        self._closed = False
-
-    async def acquire(self) -> UpstreamConnection:
-        """A connection that is ready to `send`. Raises `UpstreamError` or `UpstreamTimeout`."""
-        if self._idle and not self._room.locked() and (connection := self._reusable()) is not None:
-            await self._room.acquire()  # does not wait
-            self._busy.add(connection)
-            return connection
-        try:
-            async with asyncio.timeout(self.settings.timeouts.connect_s):
-                await self._room.acquire()
-                try:
-                    connection = self._reusable() or await self._connect()
-                except BaseException:
-                    self._room.release()
-                    raise
-                self._busy.add(connection)
-                return connection
-        except TimeoutError as error:
-            raise UpstreamTimeout(
-                f"No connection to the provider within {self.settings.timeouts.connect_s:g} s."
-            ) from error
-        except ssl.SSLError as error:
-            raise UpstreamError("The provider's TLS certificate was not accepted.") from error
-        except OSError as error:
-            raise UpstreamError("The provider could not be reached.") from error
-
-    def _reusable(self) -> UpstreamConnection | None:
-        """The connection that fell idle last, if it may still be used."""
-        while self._idle:
-            connection = self._idle.pop()
-            transport = connection.transport
-            if transport is None or transport.is_closing():
-                continue
-            if asyncio.get_running_loop().time() - connection.idle_since > self.settings.keepalive_s:
-                transport.close()
-                continue
-            return connection
-        return None
-
-    async def _connect(self) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: UpstreamConnection(self, loop),
-            self.host,
-            self.port,
-            ssl=self._tls,
-            server_hostname=self.host if self._tls else None,
-        )
-        return connection
-
-    def put_back(self, connection: UpstreamConnection) -> None:
-        """Its exchange is over and it may carry another: for whoever waits longest, or the next to come."""
-        self.forget(connection)
-        if self._closed and connection.transport is not None:
-            connection.transport.close()
-            return
-        connection.idle_since = asyncio.get_running_loop().time()
-        self._idle.append(connection)
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        if connection in self._busy:
-            self._busy.discard(connection)
-            self._room.release()
-
-    def close(self) -> None:
-        """Close what is idle now, and the rest as it falls idle."""
-        self._closed = True
-        while self._idle:
-            transport = self._idle.pop().transport
-            if transport is not None:
-                transport.close()
-
-
-def _tls_context(settings: ProviderSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+def first_values(headers: Sequence[Header]) -> dict[bytes, bytes]:
+    """The first value of each header, by its name in lower case."""
+    last_first = headers[::-1]
+    return dict(zip(map(bytes.lower, map(_NAME, last_first)), map(_VALUE, last_first), strict=True))

@@ -24,14 +24,13 @@ class WholeReply(web.StreamResponse):
     def __init__(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         # Not the base's: it makes a state, headers and a reason of which nothing is used.
         self._status = status
-        self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self._lines = _lines(headers)
         if not self._lines.isascii():
-            headers = [(name, text(value).encode()) for name, value in headers]
-            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+            self._lines = _lines([(name, text(value).encode()) for name, value in headers])
         self._body_bytes = body
         if self._lines.count(b"\n") != len(headers) or self._lines.count(b"\r") != len(headers):
             raise ValueError("a header has a line break in it")
-        self._dated = any(map(_is_date, [name for name, _ in headers]))
+        self._dated = b"\r\ndate:" in self._lines.lower()
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write all of it. Raises ConnectionError when the client is gone."""
@@ -42,7 +41,7 @@ class WholeReply(web.StreamResponse):
         date = b"" if self._dated else b"date: %b\r\n" % rfc822_formatted_time().encode("ascii")
         end = b"" if self._keep_alive else b"connection: close\r\n"
         transport.write(
-            b"%b%bcontent-length: %d\r\n%b%b\r\n%b"
+            b"%b%b\r\ncontent-length: %d\r\n%b%b\r\n%b"
             % (_status_line(self._status), self._lines, len(self._body_bytes), date, end, self._body_bytes)
         )
         if request.protocol.writing_paused:
@@ -66,11 +65,11 @@ def text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-@lru_cache(maxsize=256)
-def _is_date(name: bytes) -> bool:
-    return name.lower() == b"date"
+def _lines(headers: Sequence[Header]) -> bytes:
+    """Each with a line break before it."""
+    return b"\r\n".join([b"", *map(b": ".join, headers)])
 
 
 @lru_cache(maxsize=1000)
 def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n".encode("ascii")
+    return f"HTTP/1.1 {status} {_REASONS.get(status, '')}".encode("ascii")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -411,7 +411,7 @@ async def test_open_calls_are_bounded_and_freed_by_every_ending(start: Start) ->
 
 async def test_more_than_a_counter_can_hold_is_refused_whole(start: Start) -> None:
     setup = await start(directory_of([key_limit(5, enforce=False)]))
-    bob = replace(ADA, user="bob", key="bob-laptop")
+    bob = ADA._replace(user="bob", key="bob-laptop")
     asks = [ask_for(MICROCREDITS_MAX, subject=bob) for _ in range(HELD_MOST // MICROCREDITS_MAX - 1)]
     await asyncio.gather(*map(setup.holds.hold, asks))
     with pytest.raises(BudgetContended, match="no room right now"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 import redis
@@ -16,8 +15,8 @@ from tests.integration.test_budgets_behaviour import Setup, Start, start, url_of
 from tests.integration.test_budgets_seeding import Fleet, fleet  # noqa: F401
 from tests.unit.budgets.making import ADA, ask_for, directory_of, limit_on
 
-ZOE = replace(ADA, end_user="zoe")
-YAN = replace(ADA, end_user="yan")
+ZOE = ADA._replace(end_user="zoe")
+YAN = ADA._replace(end_user="yan")
 SERVICE = Subject("acme", None, None, "service", "zoe")
 EACH_OF_TEAM = limit_on(Scope.TEAM, "research", 100, Window.DAY, each_end_user=True)
 EACH_OF_ORG = limit_on(Scope.ORG, "acme", 150, Window.MONTH, each_end_user=True)
@@ -77,7 +76,7 @@ async def test_no_end_user_passes_their_limit_however_many_ask_at_once(start: St
     names = [f"user-{number}" for number in range(8)]
 
     async def call(name: str) -> int:
-        ask = ask_for(7, subject=replace(ADA, end_user=name))
+        ask = ask_for(7, subject=ADA._replace(end_user=name))
         try:
             grant = await setup.holds.hold(ask)
         except (BudgetExceeded, BudgetContended):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
@@ -32,7 +31,7 @@ async def erased(place: Office, user: str) -> Erasure:
 
 
 async def spent_all(gateway: AlertingGateway, user: str) -> None:
-    ask = ask_for(400, subject=replace(ask_for().subject, user=user))
+    ask = ask_for(400, subject=ask_for().subject._replace(user=user))
     await gateway.holds.settle(await gateway.holds.hold(ask), ask, 400, b"{}")
     while await gateway.alerts.reader.turn():
         pass

@@ -143,7 +143,7 @@ async def test_while_usage_is_being_written_nothing_is_lost_or_counted_twice(pla
 
 async def test_usage_waits_for_the_persons_open_calls_and_profile_and_keys_do_not(place: Office) -> None:
     await UsageTable(place.postgres).write(rows("r", 1))
-    ask = ask_for(10, subject=replace(ask_for().subject, user="ada"))
+    ask = ask_for(10, subject=ask_for().subject._replace(user="ada"))
     grant = await place.holds.hold(ask)
     erasure = await begun(place)
     assert await place.postgres.fetch_value("SELECT count(*) FROM people WHERE user_id = 'ada'") == 0

@@ -19,7 +19,7 @@ from tests.unit.budgets.making import ADA, limit_on
 
 EACH = limit_on(Scope.TEAM, "research", 50, Window.DAY, each_end_user=True)
 OF_TEAM = limit_on(Scope.TEAM, "research", 900, Window.DAY)
-ZOE = replace(ADA, end_user="zoe")
+ZOE = ADA._replace(end_user="zoe")
 
 
 def refused(tmp_path: Path, text: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gateway.budgets import plan
@@ -29,7 +27,7 @@ def planner() -> Planner:
 def test_plans_are_kept_by_what_they_take_not_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHARGES_MAX", 10 * CHARGES_EACH)
     kept = planner()
-    subjects = [replace(ADA, end_user=f"user-{number}") for number in range(11)]
+    subjects = [ADA._replace(end_user=f"user-{number}") for number in range(11)]
     first = [kept.plan(subject, "chat", "gpt-4o", NOW_US) for subject in subjects[:10]]
     again = [kept.plan(subject, "chat", "gpt-4o", NOW_US) for subject in subjects[:10]]
     assert all(new is old for new, old in zip(again, first, strict=True))
@@ -40,7 +38,7 @@ def test_plans_are_kept_by_what_they_take_not_by_their_number(monkeypatch: pytes
 def test_a_plan_that_a_new_window_replaces_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHARGES_MAX", 2 * CHARGES_EACH)
     kept = planner()
-    other = kept.plan(replace(ADA, end_user="yan"), "chat", "gpt-4o", NOW_US)
+    other = kept.plan(ADA._replace(end_user="yan"), "chat", "gpt-4o", NOW_US)
     for day in range(5):
         kept.plan(ADA, "chat", "gpt-4o", NOW_US + day * 86_400_000_000)
-    assert kept.plan(replace(ADA, end_user="yan"), "chat", "gpt-4o", NOW_US) is other
+    assert kept.plan(ADA._replace(end_user="yan"), "chat", "gpt-4o", NOW_US) is other

@@ -25,8 +25,9 @@ from gateway.proxy.estimate import estimate
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.flight import Flight
 from gateway.proxy.provider import Provider
-from gateway.proxy.upstream import UpstreamConnection, UpstreamPool
+from gateway.proxy.upstream import UpstreamConnection
 from gateway.proxy.upstream_keys import UpstreamKeys
+from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.settings.providers import ProviderSettings
 from gateway.simulator import anthropic, gemini, openai_chat, openai_responses
 from gateway.simulator.knobs import Knobs

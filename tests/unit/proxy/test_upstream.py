@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.errors import UpstreamError, UpstreamTimeout
-from gateway.proxy.upstream import UpstreamBroke, UpstreamPool
+from gateway.proxy.upstream import HEAD_BYTES_MAX, UpstreamBroke
+from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.settings.providers import ProviderSettings, TimeoutSettings
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -21,15 +22,18 @@ class Heard:
 
     def __init__(self) -> None:
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: Sequence[tuple[bytes, bytes]] = ()
+        self.named: Mapping[bytes, bytes] = {}
         self.body = b""
         self.error: UpstreamError | None = None
         self.ends = 0
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.got_body = asyncio.Event()
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.status, self.headers = status, headers
+    def on_head(
+        self, status: int, headers: Sequence[tuple[bytes, bytes]], named: Mapping[bytes, bytes]
+    ) -> None:
+        self.status, self.headers, self.named = status, headers, named
 
     def on_body(self, data: bytes) -> None:
         self.body += data
@@ -98,6 +102,30 @@ async def test_a_reply_is_handed_over_with_its_headers_as_spelled() -> None:
         heard = await ask(pool)
     assert (heard.status, heard.body, heard.ends) == (200, b"hello", 1)
     assert (b"X-Case", b"Kept") in heard.headers
+
+
+async def test_of_a_header_given_twice_the_first_is_found_by_its_name() -> None:
+    twice = OK.replace(b"X-Case: Kept", b"X-Case: Kept\r\nx-case: later")
+    async with provider(answering(twice)) as (pool, _):
+        heard = await ask(pool)
+    assert heard.named[b"x-case"] == b"Kept"
+    assert heard.headers[1:] == [(b"X-Case", b"Kept"), (b"x-case", b"later")]
+
+
+async def test_headers_without_end_are_given_up() -> None:
+    endless = b"HTTP/1.1 200 OK\r\n" + b"x-filler: %b\r\n" % (b"x" * 1000) * (3 * HEAD_BYTES_MAX // 1000)
+    async with provider(answering(endless)) as (pool, _):
+        heard = await ask(pool)
+    assert isinstance(heard.error, UpstreamBroke)
+    assert heard.status == 0
+
+
+async def test_trailers_are_no_headers() -> None:
+    chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-late: 1\r\n\r\n"
+    async with provider(answering(chunked, OK)) as (pool, _):
+        heard = await ask(pool)
+        assert (heard.body, heard.headers) == (b"abc", [(b"transfer-encoding", b"chunked")])
+        assert (await ask(pool)).named == {b"content-length": b"5", b"x-case": b"Kept"}
 
 
 async def test_a_connection_is_used_again() -> None:
