@@ -226,7 +226,12 @@ class Gateway:
         for number in range(self.settings.redis.partitions):
             keys = partition_keys(number)
             streams.append(
-                UsageStream(self._stream_client, StreamKeys(number, keys.stream, keys.done), self.gateway_id)
+                UsageStream(
+                    self._stream_client,
+                    self.redis,
+                    StreamKeys(number, keys.stream, keys.done),
+                    self.gateway_id,
+                )
             )
         return streams
 

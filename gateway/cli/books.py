@@ -48,7 +48,7 @@ async def _reconcile(options: argparse.Namespace) -> int:
         client = stores.redis.client()
         try:
             streams = [
-                UsageStream(client, StreamKeys(number, keys.stream, keys.done), "reconcile")
+                UsageStream(client, stores.redis, StreamKeys(number, keys.stream, keys.done), "reconcile")
                 for number in range(stores.settings.redis.partitions)
                 for keys in (partition_keys(number),)
             ]

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.budgets.keyspace import partition_keys
 from gateway.errors import StoreUnavailable
 from gateway.ledger.row import Entry
+from gateway.stores.redis import RedisCalls, Script
 
 GROUP = "ledger"
 DONE_MARKER_S = 24 * 3600
@@ -27,7 +28,9 @@ that late (a gateway cut off from Redis gives up long before)."""
 
 ACKNOWLEDGED_AT_ONCE = 1000
 """Redis's Lua unpacks at most some 8,000 arguments."""
-_ACKNOWLEDGE = files("gateway.ledger").joinpath("acknowledge_1.lua").read_text(encoding="utf-8")
+_ACKNOWLEDGE = Script.of(
+    "acknowledge_1", files("gateway.ledger").joinpath("acknowledge_1.lua").read_text(encoding="utf-8")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,13 @@ def _mapped() -> Iterator[None]:
 
 
 class UsageStream:
-    """One consumer's view of a partition's stream. ``client`` is a redis-py asyncio client (raw bytes)."""
+    """One consumer's view of a partition's stream. ``client`` is a redis-py asyncio client (raw bytes), which waits
+    for entries; ``calls`` takes what has two arguments for each of them, and packs those in a fifth of the time.
+    """
 
-    def __init__(self, client: Any, keys: StreamKeys, consumer: str) -> None:
+    def __init__(self, client: Any, calls: RedisCalls, keys: StreamKeys, consumer: str) -> None:
         self._client = client
+        self._calls = calls
         self._keys = keys
         self._consumer = consumer
         self._grouped = False
@@ -110,10 +116,7 @@ class UsageStream:
             request_ids = [entry.fields.get(b"id", b"").decode("utf-8", "replace") for entry in batch]
             keys = (self.name, *map(self._keys.done_marker, request_ids))
             ids = [entry.entry_id for entry in batch]
-            with _mapped():
-                await self._client.execute_command(
-                    "EVAL", _ACKNOWLEDGE, len(keys), *keys, GROUP, DONE_MARKER_S, *ids
-                )
+            await self._calls.run(_ACKNOWLEDGE, keys, (GROUP, DONE_MARKER_S, *ids))
 
     async def length(self) -> int:
         """Entries whose rows are not yet known to be committed."""

@@ -64,7 +64,7 @@ class Place:
 
     async def write_rows(self) -> None:
         """Everything in the stream becomes rows."""
-        stream = UsageStream(self.client, StreamKeys.of(PARTITION), "test")
+        stream = UsageStream(self.client, self.bank.redis, StreamKeys.of(PARTITION), "test")
         writer = UsageWriter([stream], UsageTable(self.bank.postgres))
         await writer.start()
         await writer.stop()

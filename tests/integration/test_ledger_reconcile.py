@@ -89,7 +89,7 @@ class Place:
             for hold in holds:
                 yield hold
 
-        stream = UsageStream(self.redis, KEYS, "reconcile")
+        stream = UsageStream(self.redis, self.store, KEYS, "reconcile")
         ledger = PostgresLedger(self.postgres)
         return await reconcile(
             counters, open_holds, [stream], ledger, open_calls_off=self.books.open_calls_off

@@ -19,6 +19,7 @@ from gateway.ledger.redis_stream import DONE_MARKER_S, GROUP, StreamKeys, UsageS
 from gateway.ledger.row import Entry, UsageRow
 from gateway.ledger.writer import Pace, UsageWriter, WriterHooks
 from gateway.stores.postgres import Postgres, PostgresUnavailable
+from gateway.stores.redis import RedisStore
 from tests.support.servers import TestRedis
 from tests.support.usage_events import ADMISSION, JANUARY_US, RESULT, stream_fields
 
@@ -36,10 +37,11 @@ class Place:
     """Redis, Postgres, and what a test wants of both."""
 
     redis: Redis
+    store: RedisStore
     postgres: Postgres
 
     def stream(self, consumer: str = "g1") -> UsageStream:
-        return UsageStream(self.redis, KEYS, consumer)
+        return UsageStream(self.redis, self.store, KEYS, consumer)
 
     def writer(
         self, table: Any = None, *, consumer: str = "g1", stream: Any = None, pace: Pace = QUICK, **hooks: Any
@@ -89,10 +91,12 @@ class Place:
 async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Place]:
     await migrate(postgres_dsn)
     client = Redis.from_url(redis_url)
+    store = RedisStore(redis_url)
     postgres = Postgres(postgres_dsn)
     await postgres.start()
-    yield Place(client, postgres)
+    yield Place(client, store, postgres)
     await postgres.stop()
+    await store.close()
     await client.aclose()
 
 
@@ -344,9 +348,10 @@ async def test_usage_of_any_zone_day_can_be_summed_from_quarters(place: Place) -
 async def test_redis_down_is_waited_out(private_redis: TestRedis, postgres_dsn: str) -> None:
     await migrate(postgres_dsn)
     client = Redis.from_url(private_redis.url)
+    store = RedisStore(private_redis.url)
     postgres = Postgres(postgres_dsn)
     await postgres.start()
-    place = Place(client, postgres)
+    place = Place(client, store, postgres)
     failed = asyncio.Event()
     counted = Counted(1)
     writer = place.writer(batch=counted, failure=lambda _p, error: failed.set())
@@ -361,4 +366,5 @@ async def test_redis_down_is_waited_out(private_redis: TestRedis, postgres_dsn: 
     await writer.stop()
     assert (await place.totals())[0] == 1
     await postgres.stop()
+    await store.close()
     await client.aclose()
