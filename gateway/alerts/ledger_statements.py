@@ -25,13 +25,16 @@ class LedgerStatements:
         self._reading = reading
 
     async def lines(self, org: str, start: datetime, end: datetime) -> list[StatementLine]:
-        """Opening, by how much each kind changed the balance, closing. None of a balance that nothing changed."""
+        """Opening, by how much each kind changed the balance, closing; none of them when nothing changed it.
+
+        Then what was used and not taken from it.
+        """
         statement = await self._reading.statement(org, start, end)
-        if not statement.lines:
-            return []
         changes = [StatementLine(name, statement.of(*kinds)) for name, kinds in _CHANGES]
-        return [
+        lines = [
             StatementLine("opening balance", statement.opening),
             *(line for line in changes if line.microcredits),
             StatementLine("closing balance", statement.closing),
         ]
+        beside = StatementLine("used without the balance", statement.postpaid)
+        return [*(lines if statement.lines else []), *([beside] if beside.microcredits else [])]

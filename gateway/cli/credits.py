@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.alerts.ledger_statements import LedgerStatements
 from gateway.alerts.postgres_book import AlertBook
 from gateway.alerts.service import AlertSections
 from gateway.alerts.top_up_news import TopUpMessages
+from gateway.api.ledger_entries import month_of
 from gateway.budgets.balances import BalanceReading
 from gateway.cli.keys import print_table
-from gateway.cli.moments import instant
+from gateway.cli.moments import instant, month
 from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest
@@ -46,6 +48,15 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     ledger.add_argument("org", metavar="ORG")
     ledger.add_argument("--kind", choices=[kind.value for kind in Kind])
     ledger.add_argument("--limit", type=int, default=20, metavar="N", help="how many; default: 20")
+    statement = _command(
+        actions,
+        with_config,
+        "statement",
+        _statement,
+        "what a month came to, in the organisation's own calendar",
+    )
+    statement.add_argument("org", metavar="ORG")
+    statement.add_argument("--month", type=month, metavar="YYYY-MM", help="default: the present one")
     _add_top_ups(actions, with_config)
 
 
@@ -202,6 +213,19 @@ async def _ledger(options: argparse.Namespace, stores: Stores, credits: Credits)
              format_credits(change), format_credits(entry.balance_after), entry.actor, entry.reason)
         )  # fmt: skip
     print_table(rows)
+
+
+async def _statement(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
+    await registry_of(stores).known_orgs.check_read(options.org)
+    await credits.poster.post(options.org, _now())
+    calendar = (await stores.holds.limits(options.org)).calendar
+    month, start, end = month_of(calendar, options.month, _now())
+    lines = await LedgerStatements(credits.reading).lines(options.org, start, end)
+    print(f"{options.org}, {month} ({calendar.time_zone})")
+    if not lines:
+        print("nothing was given and nothing was used")
+        return
+    print_table([("", "CREDITS"), *((line.name, format_credits(line.microcredits)) for line in lines)])
 
 
 async def _list_top_ups(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:

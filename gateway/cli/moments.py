@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from datetime import UTC, date, datetime
+
+_MONTH = re.compile(r"20[2-9][0-9]-(0[1-9]|1[0-2])")
 
 
 def day(text: str) -> date:
@@ -11,6 +14,13 @@ def day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-11-22") from None
+
+
+def month(text: str) -> str:
+    """As it is written: its days are those of an organisation's calendar."""
+    if not _MONTH.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month like 2026-11")
+    return text
 
 
 def instant(text: str) -> datetime:

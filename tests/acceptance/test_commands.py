@@ -147,6 +147,8 @@ def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess
         (("credits", "refund", "nope", "1", "--reason", "x"), "no organisation 'nope'"),
         (("credits", "show", "nope"), "no organisation 'nope'"),
         (("credits", "ledger", "nope"), "no organisation 'nope'"),
+        (("credits", "statement", "nope"), "no organisation 'nope'"),
+        (("credits", "statement", "acme", "--month", "2026-13"), "a month like 2026-11"),
         (("limits", "set", "nope", "--window", "day", "--credits", "1"), "no organisation 'nope'"),
         (("report", "nope"), "no organisation 'nope'"),
         (("usage", "rebuild", "nope"), "no organisation 'nope'"),

@@ -71,6 +71,12 @@ def test_calls_end_in_the_ledger_to_the_microcredit(prepaid: GatewayProcess) -> 
     assert left is not None
     over = prepaid.command("credits", "adjust", "prepaid", "-1", "--reason", "correction")
     assert f"prepaid: -{1 - Decimal(left[1])} credits left" in over
+    statement = dict(
+        line.rsplit(maxsplit=1)
+        for line in prepaid.command("credits", "statement", "prepaid").splitlines()[2:]
+    )
+    assert Decimal(statement["credits given"]) == Decimal("0.2")
+    assert Decimal(statement["closing balance"]) == Decimal("0.2") + Decimal(statement["usage"]) - 1
     ledger = prepaid.command("credits", "ledger", "prepaid").splitlines()
     assert [line.split()[4] for line in ledger[1:3]] == ["adjustment", "usage"]
     assert ledger[1].split()[5:7] == ["1", "-1"], "the amount and by how much it changed the balance"

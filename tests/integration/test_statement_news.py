@@ -35,6 +35,7 @@ async def test_monthly_billing_statements_tie_to_the_ledger(bank: Bank, place: T
     bank.now = month
     await bank.grant(2_000_000, kind=GrantKind.PROMOTION, expires_in=60)
     await bank.use(500_000, minute=1)
+    await bank.use(70_000, minute=2, prepaid=False)
     await bank.expire(61)
     await bank.ledger.adjust("acme", -1, reason="x", actor="admin", idempotency_key="a")
     gateway = await place.gateway(Directory({}))
@@ -51,6 +52,7 @@ async def test_monthly_billing_statements_tie_to_the_ledger(bank: Bank, place: T
         "usage": -500_000,
         "expired": -1_500_000,
         "closing balance": 4_999_999,
+        "used without the balance": 70_000,
     }
     # Nothing happened in April.
     place.clock.time = datetime(2026, 5, 1, 12, tzinfo=UTC)
