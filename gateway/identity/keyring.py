@@ -40,7 +40,7 @@ class Shared(Protocol):
     """See `gateway.identity.redis_keys.SharedKeys`."""
 
     async def find(self, digest: str) -> KeyRecord | None: ...
-    async def offer(self, digest: str, record: KeyRecord) -> KeyRecord: ...
+    async def offer(self, digest: str, record: KeyRecord, since: bytes | None) -> KeyRecord: ...
     async def generation(self) -> bytes | None: ...
 
 
@@ -149,15 +149,16 @@ class Keyring:
     async def _ask_stores(self, digest: str) -> KeyRecord | None:
         try:
             record = await self._shared.find(digest)
+            if record is not None:
+                return record
+            since = await self._shared.generation()
         except StoreUnavailable:
             return await self._table.find(digest)
-        if record is not None:
-            return record
         record = await self._table.find(digest)
         if record is None:
             return None
         try:
-            return await self._shared.offer(digest, record)
+            return await self._shared.offer(digest, record, since)
         except StoreUnavailable:
             return record
 

@@ -111,7 +111,7 @@ async def test_an_old_record_cannot_come_back_over_a_revocation(place: Place) ->
     before = issued.listed.record
     await place.issuer.revoke(before.key_id, actor="cli:root")
     shared = SharedKeys(place.redis)
-    assert (await shared.offer(digest_of(issued.key), before)).revoked
+    assert (await shared.offer(digest_of(issued.key), before, await shared.generation())).revoked
     with pytest.raises(RevokedKey):
         await place.keyring().lookup(issued.key)
 
@@ -176,7 +176,38 @@ async def test_a_key_that_is_revoked_while_it_is_rotated_stays_revoked(place: Pl
         with pytest.raises(RevokedKey):
             await place.keyring().lookup(secret)
         # Whoever read Postgres before the revocation finds that out when they share what they read.
-        assert (await shared.offer(digest_of(secret), first.listed.record)).revoked
+        assert (await shared.offer(digest_of(secret), first.listed.record, await shared.generation())).revoked
+
+
+class LateReader(KeyTable):
+    """Tells what it read only when it is ``freed``."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        super().__init__(postgres)
+        self.read, self.freed = asyncio.Event(), asyncio.Event()
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        found = await super().find(digest)
+        self.read.set()
+        await self.freed.wait()
+        return found
+
+
+@pytest.mark.parametrize("overlap", [None, timedelta(minutes=2)])
+async def test_a_gateway_that_read_a_key_just_before_it_was_rotated_brings_no_old_secret_back(
+    place: Place, overlap: timedelta | None
+) -> None:
+    now = datetime.now(UTC)
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    table = LateReader(place.postgres)
+    reading = asyncio.create_task(Keyring(SharedKeys(place.redis), table).lookup(issued.key))
+    await table.read.wait()
+    until = None if overlap is None else now + overlap
+    await place.issuer.rotate(issued.listed.record.key_id, old_until=until, actor="cli:root", now=now)
+    table.freed.set()
+    await reading
+    with pytest.raises(ExpiredKey):
+        await place.keyring(until or now).lookup(issued.key)
 
 
 async def test_each_change_is_in_the_audit_log_once(place: Place) -> None:

@@ -40,9 +40,11 @@ class MemoryStore:
             await self.answering.wait()
         return found
 
-    async def offer(self, digest: str, record: KeyRecord) -> KeyRecord:
+    async def offer(self, digest: str, record: KeyRecord, since: bytes | None) -> KeyRecord:
         if self.down:
             raise StoreUnavailable
+        if since != self.mark:
+            return self.records.get(digest, record)
         return self.records.setdefault(digest, record)
 
     async def generation(self) -> bytes | None:
