@@ -200,8 +200,8 @@ class Keyring:
             await asyncio.sleep(self._poll_s)
 
     async def refresh(self) -> None:
-        """Forget what is remembered if keys were changed somewhere, if that could not be told for too long, and when
-        it can be told again: what was announced in between was heard by nobody.
+        """Forget what is remembered if keys were changed somewhere, and if that could not be told for too long. When it
+        can be told again, ask for everything again: what was announced in between was heard by nobody.
         """
         try:
             generation = await self._shared.generation()
@@ -211,14 +211,21 @@ class Keyring:
                 self._forget()
             return
         self._seen_s = self._monotonic_s()
-        if self._blind or generation != self._generation:
-            self._blind = False
+        blind, self._blind = self._blind, False
+        if generation != self._generation:
             self._generation = generation
             self._forget()
+        elif blind:
+            self._remembered.doubt()
+            self._turn()
 
     def _forget(self) -> None:
-        self._epoch += 1
         self._remembered.clear()
+        self._turn()
+
+    def _turn(self) -> None:
+        """What is being read now may be of before, and others remember things beside keys."""
+        self._epoch += 1
         self._unknown_until_s.clear()
         for listener in self._listeners:
             listener()
