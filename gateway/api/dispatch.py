@@ -24,7 +24,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 class Dispatch:
     """Runs operations. Raises `TollgateError`; the router says it to the caller.
 
-    ``check_org`` raises `NotFound` for an organisation of which there is nothing to see.
+    ``check_org`` raises `NotFound` for an organisation of which nothing is known. Nor is anything set of it, which
+    would make a misspelt one known.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Dispatch:
         principal.reach(operation.action, None)
         params = take_params(operation, request, path_params)
         reach = principal.reach(operation.action, getattr(params, "org", None))
-        if operation.method == "GET" and principal.org_id is None and reach.org_id is not None:
+        if principal.org_id is None and reach.org_id is not None:
             await self._check_org(reach.org_id)  # all others have no choice which organisation is theirs
         body = await take_body(operation, request)
         call = Call(

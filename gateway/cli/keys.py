@@ -99,7 +99,7 @@ async def _create(options: argparse.Namespace) -> int:
     if not known:
         print(
             f"warning: there is no organisation {options.org!r}, neither in {stores.settings.limits} nor made with "
-            "`tollgate orgs create`; what this key spends is bounded only by limits set with `tollgate limits set`",
+            "`tollgate orgs create`; until there is, nothing bounds what this key spends",
             file=sys.stderr,
         )
     print(issued.key)

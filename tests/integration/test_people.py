@@ -65,6 +65,16 @@ async def test_an_organisation_that_is_only_a_past_can_be_read_and_is_given_noth
         await known.check("old")
 
 
+async def test_keys_that_were_made_by_command_can_be_seen_whatever_their_organisation(place: Office) -> None:
+    known = place.registry.known_orgs
+    with pytest.raises(NotFound):
+        await known.check_read("keys-alone")
+    await place.registry.issuer.create(NewKey("keys-alone", "ci"), actor="cli:root")
+    await known.check_read("keys-alone")
+    with pytest.raises(NotFound):
+        await known.check("keys-alone")
+
+
 # ------------------------------------------------------------------ profiles
 
 
