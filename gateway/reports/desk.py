@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 
-from gateway.budgets.balances import BalanceReading
 from gateway.identity.roles import Reach
 from gateway.reports.comparison import ModelName
 from gateway.reports.consumption import Consumption, Prices, RepeatedInput, bands_of, price_of
@@ -21,6 +20,7 @@ from gateway.reports.period import DAY, Granularity, OrgCalendar, Period, Report
 from gateway.reports.postgres_consumption import consumed, repeated
 from gateway.reports.postgres_history import Conversations, History
 from gateway.reports.postgres_usage_reading import UsageReader, UsageReading
+from gateway.reports.prepaid import Prepaid
 from gateway.reports.question import Dimension, Filters, Group, Question, Sums
 from gateway.reports.turns import Turns
 from gateway.reports.usage_report import UsageReport
@@ -38,7 +38,7 @@ TURN_WAIT_S = 5.0
 HISTORY_DAYS = BAND_DAYS + 35
 
 
-BalanceOf = Callable[[str], Awaitable[BalanceReading | None]]
+BalanceOf = Callable[[str], Awaitable[Prepaid | None]]
 """An org's prepaid balance; None: it is not prepaid."""
 
 
