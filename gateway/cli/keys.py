@@ -116,6 +116,8 @@ async def _known(stores: Stores, org: str) -> bool:
 
 async def _list(options: argparse.Namespace) -> int:
     async with open_stores(options.config) as stores:
+        if options.org is not None:
+            await registry_of(stores).known_orgs.check_read(options.org)
         rows = [("ID", "KEY", "ORG", "TEAM", "USER", "STATE", "NAME")]
         for listed in await _issuer(stores).list(Reach(options.org)):
             record = listed.record

@@ -150,7 +150,10 @@ def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess
         (("limits", "set", "nope", "--window", "day", "--credits", "1"), "no organisation 'nope'"),
         (("report", "nope"), "no organisation 'nope'"),
         (("usage", "rebuild", "nope"), "no organisation 'nope'"),
-        (("alerts", "list", "--org", "nope"), "no organisation 'nope'"),
+        *(
+            ((*what, "list", "--org", "nope"), "no organisation 'nope'")
+            for what in (["alerts"], ["webhooks"], ["people"], ["teams"], ["keys"], ["credits", "top-ups"])
+        ),
         (("prices", "show", "no-such-model"), "no-such-model"),
     ],
 )
