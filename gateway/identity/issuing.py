@@ -64,8 +64,11 @@ class KeyIssuer:
         self._shared = shared
         self._holds = revocations
 
-    async def create(self, new: NewKey, *, actor: str, now: datetime | None = None) -> IssuedKey:
-        """Raises `BadRequest` naming the member that cannot be."""
+    async def create(
+        self, new: NewKey, *, actor: str, now: datetime | None = None, of_member: bool = False
+    ) -> IssuedKey:
+        """``of_member``: its user is in its team. Raises `BadRequest` naming the member that cannot be, `Conflict` if
+        its user is being erased or has left the team."""
         check(new, now or datetime.now(UTC))
         key = generate_key()
         record = KeyRecord(
@@ -83,7 +86,12 @@ class KeyIssuer:
             access=new.access,
         )
         listed = await self._table.insert(
-            record, name=new.name, digest=digest_of(key), prefix=prefix_of(key), actor=actor
+            record,
+            name=new.name,
+            digest=digest_of(key),
+            prefix=prefix_of(key),
+            actor=actor,
+            of_member=of_member,
         )
         return IssuedKey(key, listed)
 

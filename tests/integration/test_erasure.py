@@ -20,8 +20,7 @@ from gateway.ledger.postgres_calendars import Calendars, OrgCalendar
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import UsageRow, merge, microseconds
-from gateway.stores.postgres import Postgres
-from tests.support.people import ROOT, Office, office
+from tests.support.people import ROOT, Office, blocked, office
 from tests.support.usage_events import ADMISSION, RESULT, entry
 from tests.unit.budgets.making import ask_for
 
@@ -221,14 +220,6 @@ async def test_every_column_that_may_name_a_user_is_known_to_erasure_or_said_to_
     names = {row["name"] for row in found}
     assert sorted(names - ERASED - STAYS) == []
     assert sorted((ERASED | STAYS) - names) == []
-
-
-async def blocked(postgres: Postgres, count: int) -> None:
-    """Until so many statements wait for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(20):
-        while await postgres.fetch_value(waiting) < count:
-            pass
 
 
 async def test_days_that_are_cut_anew_meanwhile_are_counted_once(place: Office) -> None:
