@@ -101,13 +101,16 @@ class KeyIssuer:
         """Give a key another secret. The old one works until ``old_until``, and from that instant on no more; None:
         it stops now, on all gateways within a second.
 
-        Raises `BadRequest`, `NotFound`, `Conflict` for a revoked key. Again after an error makes yet another secret.
+        Raises `BadRequest`, `NotFound`, `Conflict` for a revoked key, `StoreUnavailable`. Again after an error makes
+        yet another secret.
         """
         now = now or datetime.now(UTC)
         if old_until is not None and not now <= old_until <= now + timedelta(days=OVERLAP_DAYS_MAX):
             raise BadRequest(
                 f"old_valid_until: must lie within the next {OVERLAP_DAYS_MAX} days", param="old_valid_until"
             )
+        # While nobody can be told nothing is changed: who rotates the key that they hold would be left without any.
+        await self._shared.generation()
         key = generate_key()
         listed = await self._table.rotate(
             key_id,

@@ -21,6 +21,7 @@ from gateway.identity.roles import Reach
 from gateway.ledger.migrate import migrate
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import Argument, RedisStore, Reply
+from tests.support.servers import TestRedis
 
 
 @dataclass
@@ -258,6 +259,19 @@ async def test_after_a_rotation_both_secrets_work_until_the_instant_and_the_old_
     await place.redis.command("FLUSHALL")
     with pytest.raises(ExpiredKey):
         await place.keyring(until).lookup(first.key)
+
+
+async def test_a_rotation_while_redis_is_down_changes_nothing_so_that_nobody_is_left_without_a_secret(
+    place: Place, private_redis: TestRedis
+) -> None:
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    redis = RedisStore(private_redis.url)
+    await asyncio.to_thread(private_redis.stop)
+    elsewhere = KeyIssuer(KeyTable(place.postgres), SharedKeys(redis), place.holds)
+    with pytest.raises(StoreUnavailable):
+        await elsewhere.rotate(issued.listed.record.key_id, old_until=None, actor="cli:root")
+    await redis.close()
+    assert (await place.keyring().lookup(issued.key)).expires_at is None
 
 
 async def test_without_an_overlap_the_old_secret_stops_on_every_gateway_within_a_second(place: Place) -> None:
