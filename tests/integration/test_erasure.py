@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.api.postgres_answers import Answer, Answers, Asked
 from gateway.errors import Conflict, NotFound, RevokedKey
 from gateway.identity.erasure import FORGOTTEN_AFTER, Erasure
 from gateway.identity.issuing import NewKey
@@ -238,6 +239,21 @@ async def test_days_that_are_cut_anew_meanwhile_are_counted_once(place: Office) 
     assert await cutting == ["acme"]
     assert (await PostgresLedger(place.postgres).books([], [])).cut_differences == ()
     assert await place.postgres.fetch_value(SUMS) == before
+
+
+async def test_usage_is_written_while_what_others_were_answered_is_looked_through(place: Office) -> None:
+    erasure, table = await begun(place), UsageTable(place.postgres)
+    told = Answer(200, '{"requested_by": "user:acme/ada"}')
+    await Answers(place.postgres).keep(Asked("admin", "confirm_top_up", "1", b""), told)
+    async with place.postgres.transaction() as session:
+        await session.execute("SELECT FROM api_answers FOR UPDATE")
+        erasing = asyncio.create_task(place.registry.erasures.proceed(erasure, NOW))
+        await blocked(place.postgres, 1)
+        async with asyncio.timeout(5):
+            await table.write(rows("r", 1) + rows("r", 1, "bob"))
+    assert (await erasing).completed_at == NOW
+    assert await left(place) == 0
+    assert await agree(place)
 
 
 async def test_what_is_written_just_before_the_days_move_moves_with_them(place: Office) -> None:
