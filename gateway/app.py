@@ -308,7 +308,7 @@ async def _failure(answer: Awaitable[object]) -> str | None:
     try:
         await answer
     except StoreUnavailable as error:
-        return error.message
+        return str(error)
     return None
 
 
@@ -322,5 +322,5 @@ async def _patiently(step: Callable[[], Awaitable[None]]) -> None:
         except StoreUnavailable as error:
             if loop.time() > give_up_s:
                 raise
-            log.warning("waiting for Redis", extra={"reason": error.message})
+            log.warning("waiting for Redis", extra={"reason": str(error)})
             await asyncio.sleep(0.5)

@@ -41,7 +41,6 @@ from gateway.api.teams import team_operations
 from gateway.api.top_ups import top_up_operations
 from gateway.api.usage import usage_operations
 from gateway.api.webhooks import webhook_operations
-from gateway.budgets.balances import BalanceReading
 from gateway.budgets.model import Scope
 from gateway.budgets.postgres_managed import ManagedLimits
 from gateway.budgets.redis_holds import RedisHolds
@@ -65,6 +64,7 @@ from gateway.reports.calendar_keeper import CalendarKeeper
 from gateway.reports.desk import ReportDesk
 from gateway.reports.elsewhere import ElsewhereQuotes
 from gateway.reports.postgres_usage_reading import GROUPS_MAX
+from gateway.reports.prepaid import GRANTS_MAX, Prepaid
 from gateway.reports.prices import CurrentPrices
 from gateway.reports.question import Dimension
 from gateway.settings.config import Settings
@@ -242,11 +242,12 @@ class BackOffice:
     def _prepaid(self, org: str) -> bool:
         return self._config.rules(org).balance_required
 
-    async def _balance_of(self, org: str) -> BalanceReading | None:
+    async def _balance_of(self, org: str) -> Prepaid | None:
         """A prepaid balance, for forecasts; None: the org pays afterwards."""
         if not self._prepaid(org):
             return None
-        return await self._balances.read(org)
+        grants = await self.credits.reading.grants(org, GRANTS_MAX, alive_at=now())
+        return Prepaid.of((await self._balances.read(org)).left, grants)
 
     def add_routes(self, router: Router, proxy: Proxy) -> None:
         operations = self.operations(proxy)

@@ -12,19 +12,23 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from gateway.api.authentication import Authentication
-from gateway.api.operation import AnyOperation, Call
+from gateway.api.operation import BODY_BYTES_MOST, AnyOperation, Call
 from gateway.api.postgres_answers import Answer, Answers, Asked
 from gateway.api.taking import take_body, take_params
 from gateway.errors import BadRequest
+from gateway.proxy.body_room import BodyRoom
 from gateway.stores.postgres_audit import coming_from
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+BODIES_BYTES_MAX = 8 * BODY_BYTES_MOST
+"""Of all callers of one process together; any one organisation leaves one of the largest to the others."""
 
 
 class Dispatch:
     """Runs operations. Raises `TollgateError`; the router says it to the caller.
 
-    ``check_org`` raises `NotFound` for an organisation of which there is nothing to see.
+    ``check_org`` raises `NotFound` for an organisation of which nothing is known. Nor is anything set of it, which
+    would make a misspelt one known.
     """
 
     def __init__(
@@ -33,11 +37,13 @@ class Dispatch:
         answers: Answers,
         now: Callable[[], datetime],
         check_org: Callable[[str], Awaitable[None]],
+        bodies: BodyRoom | None = None,
     ) -> None:
         self._authentication = authentication
         self._answers = answers
         self._now = now
         self._check_org = check_org
+        self._bodies = bodies or BodyRoom(BODIES_BYTES_MAX, BODY_BYTES_MOST)
 
     async def run(
         self,
@@ -52,26 +58,27 @@ class Dispatch:
         principal.reach(operation.action, None)
         params = take_params(operation, request, path_params)
         reach = principal.reach(operation.action, getattr(params, "org", None))
-        if operation.method == "GET" and principal.org_id is None and reach.org_id is not None:
+        if principal.org_id is None and reach.org_id is not None:
             await self._check_org(reach.org_id)  # all others have no choice which organisation is theirs
-        body = await take_body(operation, request)
-        call = Call(
-            principal=principal,
-            reach=reach,
-            params=params,
-            body=body,
-            request=request,
-            request_id=request_id,
-            now=self._now(),
-            credential=credential,
-            idempotency_key=_idempotency_key(request, request_id) if operation.idempotent else None,
-            headers=headers,
-            source=self._authentication.address_of(request),
-        )
-        with coming_from(call.source, request_id):
-            if not operation.idempotent:
-                return _reply(operation, await operation.handler(call), headers)
-            return await self._once(operation, call)
+        with self._bodies.share(principal.org_id or "") as share:
+            body = await take_body(operation, request, share)
+            call = Call(
+                principal=principal,
+                reach=reach,
+                params=params,
+                body=body,
+                request=request,
+                request_id=request_id,
+                now=self._now(),
+                credential=credential,
+                idempotency_key=_idempotency_key(request, request_id) if operation.idempotent else None,
+                headers=headers,
+                source=self._authentication.address_of(request),
+            )
+            with coming_from(call.source, request_id):
+                if not operation.idempotent:
+                    return _reply(operation, await operation.handler(call), headers)
+                return await self._once(operation, call)
 
     async def _once(self, operation: AnyOperation, call: Call[BaseModel, BaseModel]) -> web.StreamResponse:
         assert call.idempotency_key is not None

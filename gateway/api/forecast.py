@@ -10,15 +10,15 @@ from pydantic import BaseModel, Field
 from gateway.api.amount import Amount
 from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgParams
 from gateway.api.usage_params import Values
-from gateway.budgets.balances import BalanceReading
 from gateway.identity.roles import Action, named_org
-from gateway.ledger.row import instant
 from gateway.reports.desk import HISTORY_DAYS, ReportDesk, Snapshot
 from gateway.reports.forecast import Expectation, Forecast
 from gateway.reports.period import DAY, OrgCalendar, ReportPeriod, next_month
+from gateway.reports.prepaid import Prepaid
 from gateway.reports.question import Filters
 
 AHEAD_DAYS_MAX = 92
+_MOMENT = timedelta(microseconds=1)
 
 
 class ForecastParams(OrgParams):
@@ -55,8 +55,8 @@ class ExpectedMonth(BaseModel):
 
 
 class RunsOut(BaseModel):
-    """The day on which the balance is used up or has expired, at expected usage and at the edges of the band; null: not
-    within a year."""
+    """The day on which the balance is used up or has expired, grants in their order, at expected usage and at the
+    edges of the band; null: not within a year."""
 
     balance: Amount
     expected: date | None
@@ -140,7 +140,7 @@ def _reply(
     calendar: OrgCalendar,
     now: datetime,
     used: tuple[int, int],
-    balance: BalanceReading | None,
+    balance: Prepaid | None,
     days: int,
 ) -> ForecastReply:
     enough = made.sufficient
@@ -176,12 +176,12 @@ def _month(made: Forecast, calendar: OrgCalendar, now: datetime, used: tuple[int
     )
 
 
-def _runs_out(made: Forecast, calendar: OrgCalendar, now: datetime, balance: BalanceReading) -> RunsOut:
-    expiring: dict[date, int] = {}
-    for at_us, microcredits in balance.rungs:
-        last = calendar.day_of(instant(at_us - 1))
-        expiring[last] = expiring.get(last, 0) + microcredits
-    found = made.exhaustion(balance.left, _rest_of_day(calendar, made.today, now), expiring)
+def _runs_out(made: Forecast, calendar: OrgCalendar, now: datetime, balance: Prepaid) -> RunsOut:
+    parts = [
+        (None if expires_at is None else calendar.day_of(expires_at - _MOMENT), microcredits)
+        for expires_at, microcredits in balance.grants
+    ]
+    found = made.exhaustion(balance.left, _rest_of_day(calendar, made.today, now), parts)
     return RunsOut(
         balance=Amount.of(balance.left), expected=found.expected, earliest=found.earliest, latest=found.latest
     )

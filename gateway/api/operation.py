@@ -18,6 +18,8 @@ from gateway.settings.limits import Id
 
 BODY_BYTES_MAX = 1024 * 1024
 """A form filled in by hand or by a program has a few kilobytes; a thousand times that is a mistake."""
+BODY_BYTES_MOST = 16 * 1024 * 1024
+"""Of any operation: conversations with pictures are asked about too."""
 PAGE_ITEMS = 50
 PAGE_ITEMS_MAX = 1000
 CURSOR_CHARS_MAX = 500

@@ -8,17 +8,13 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, Field
 
-from gateway.api.operation import AnyOperation, Call, NoParams, Operation, Strict
+from gateway.api.operation import BODY_BYTES_MOST, AnyOperation, Call, NoParams, Operation, Strict
 from gateway.errors import BadRequest
 from gateway.identity.roles import Action, named_org
 from gateway.proxy.handler import Proxy
 from gateway.reports.comparison import ModelName
 from gateway.reports.elsewhere import NAMED_MAX, Elsewhere, ElsewhereQuotes
 from pricing.money import format_credits, format_usd
-
-QUOTE_BYTES_MAX = 16 * 1024 * 1024
-"""Conversations with pictures are asked about too."""
-
 
 ModelPath = Annotated[str, Field(pattern="^[^/]+/.+", max_length=256)]
 
@@ -105,7 +101,7 @@ def quote_operations(proxy: Proxy, elsewhere: ElsewhereQuotes) -> list[AnyOperat
             body=Wanted,
             reply=Quote,
             errors=(413,),
-            body_bytes_max=QUOTE_BYTES_MAX,
+            body_bytes_max=BODY_BYTES_MOST,
             example={
                 "path": "/v1/chat/completions",
                 "body": {

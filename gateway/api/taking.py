@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.api.operation import AnyOperation
 from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout, UnsupportedEncoding
+from gateway.proxy.body_room import Share
 
 BODY_TIMEOUT_S = 60.0
 """For the whole body: it is a form, not an upload."""
@@ -42,10 +43,10 @@ def take_params(
     return validated(params, {**given, **path_params})
 
 
-async def take_body(operation: AnyOperation, request: web.BaseRequest) -> BaseModel:
+async def take_body(operation: AnyOperation, request: web.BaseRequest, share: Share) -> BaseModel:
     """The body as a value, whatever its content-type says: `curl -d` calls everything a form. No cookie signs anyone
-    in here, so a page elsewhere gains nothing by sending forms. Raises `BadRequest` and its kin."""
-    content = await _read(request, operation.body_bytes_max)
+    in here, so a page elsewhere gains nothing by sending forms. Raises `BadRequest` and its kin, `GatewayBusy`."""
+    content = await _read(request, operation.body_bytes_max, share)
     body: type[BaseModel] = operation.body
     if not operation.has_body:
         if content.strip():
@@ -79,7 +80,7 @@ def validated(model: type[Model], given: Mapping[str, Any]) -> Model:
         raise BadRequest(told, param=wrong[0]["where"], detail={"errors": wrong}) from error
 
 
-async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
+async def _read(request: web.BaseRequest, bytes_max: int, share: Share) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -87,6 +88,7 @@ async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
                 body += chunk
                 if len(body) > bytes_max:
                     raise BodyTooLarge(f"The body may have at most {bytes_max:,} bytes here.")
+                share.take(len(chunk))
     except TimeoutError as error:
         raise RequestTimeout from error
     return bytes(body)

@@ -230,6 +230,8 @@ async def _statement(options: argparse.Namespace, stores: Stores, credits: Credi
 
 async def _list_top_ups(options: argparse.Namespace, stores: Stores, credits: Credits) -> None:
     status = None if options.status is None else TopUpStatus(options.status)
+    if options.org is not None:
+        await registry_of(stores).known_orgs.check_read(options.org)
     found = await credits.top_ups.page(options.org, 100, status=status)
     if not found:
         print("no top-ups")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.cli.moments import instant
 from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest, NotFound
@@ -38,7 +39,9 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
         "--user", metavar="ID", help="its owner, whose limits apply; default: none (a service key)"
     )
     create.add_argument("--name", required=True, help="what it is for, e.g. 'ada laptop'")
-    create.add_argument("--expires", metavar="ISO-TIME", help="e.g. 2027-01-01T00:00:00Z; default: never")
+    create.add_argument(
+        "--expires", type=instant, metavar="ISO-TIME", help="e.g. 2027-01-01T00:00:00Z; default: never"
+    )
     create.add_argument("--model", action="append", help="allow only this model (repeatable, * as wildcard)")
     create.add_argument("--operation", action="append", help="allow only this operation (repeatable)")
     create.add_argument("--requests-per-minute", type=int, metavar="N", help="at most; default: no bound")
@@ -64,6 +67,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
     rotate.add_argument("key_id", metavar="KEY-ID", help="the first column of `tollgate keys list`")
     rotate.add_argument(
         "--old-valid-until",
+        type=instant,
         metavar="ISO-TIME",
         help="how long the old secret goes on working, e.g. 2027-01-01T00:00:00Z; default: it stops now",
     )
@@ -87,7 +91,7 @@ async def _create(options: argparse.Namespace) -> int:
         allowed_operations=tuple(options.operation) if options.operation else None,
         requests_per_minute=options.requests_per_minute,
         open_calls_max=options.open_calls,
-        expires_at=_instant("--expires", options.expires),
+        expires_at=options.expires,
         access=options.access,
         trusted_attribution=options.trusted_attribution,
     )
@@ -99,7 +103,7 @@ async def _create(options: argparse.Namespace) -> int:
     if not known:
         print(
             f"warning: there is no organisation {options.org!r}, neither in {stores.settings.limits} nor made with "
-            "`tollgate orgs create`; what this key spends is bounded only by limits set with `tollgate limits set`",
+            "`tollgate orgs create`; until there is, nothing bounds what this key spends",
             file=sys.stderr,
         )
     print(issued.key)
@@ -116,6 +120,8 @@ async def _known(stores: Stores, org: str) -> bool:
 
 async def _list(options: argparse.Namespace) -> int:
     async with open_stores(options.config) as stores:
+        if options.org is not None:
+            await registry_of(stores).known_orgs.check_read(options.org)
         rows = [("ID", "KEY", "ORG", "TEAM", "USER", "STATE", "NAME")]
         for listed in await _issuer(stores).list(Reach(options.org)):
             record = listed.record
@@ -149,7 +155,7 @@ async def _list(options: argparse.Namespace) -> int:
 
 
 async def _rotate(options: argparse.Namespace) -> int:
-    old_until = _instant("--old-valid-until", options.old_valid_until)
+    old_until = options.old_valid_until
     async with open_stores(options.config) as stores:
         _refuse_declared(stores, options.key_id, "replace its digest there")
         issued = await _issuer(stores).rotate(options.key_id, old_until=old_until, actor=actor())
@@ -171,16 +177,6 @@ async def _revoke(options: argparse.Namespace) -> int:
         listed = await _issuer(stores).revoke(options.key_id, actor=actor())
     print(f"{listed.record.key_id} ({listed.prefix}…) is revoked")
     return 0
-
-
-def _instant(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
-    except ValueError as error:
-        raise BadRequest(f"{option}: {text!r} is not a time like 2027-01-01T00:00:00Z") from error
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -34,7 +34,7 @@ async def require_current_schema(settings: Settings) -> None:
     except PostgresUnavailable as error:
         if not await _was_seen(redis, newest):
             raise
-        log.warning("starting without Postgres; usage waits in Redis", extra={"reason": error.message})
+        log.warning("starting without Postgres; usage waits in Redis", extra={"reason": str(error)})
     finally:
         await redis.close()
 

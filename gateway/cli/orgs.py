@@ -119,8 +119,9 @@ def _said(options: argparse.Namespace) -> dict[str, Any]:
 async def _list_teams(options: argparse.Namespace) -> int:
     rows = [("ID", "NAME", "MODELS", "OPERATIONS", "DECLARED")]
     async with open_stores(options.config) as stores:
-        teams = await registry_of(stores).teams.page(options.org, Reach(options.org), None, _ALL)
-        for team in teams:
+        registry = registry_of(stores)
+        await registry.known_orgs.check_read(options.org)
+        for team in await registry.teams.page(options.org, Reach(options.org), None, _ALL):
             said = team.profile
             models = "all" if said.allowed_models is None else ",".join(said.allowed_models)
             operations = "all" if said.allowed_operations is None else ",".join(said.allowed_operations)

@@ -90,8 +90,9 @@ def _done(step: Step) -> Callable[[argparse.Namespace], Awaitable[int]]:
 async def _list(options: argparse.Namespace) -> int:
     rows = [("ID", "KIND", "STATE", "ROLES", "PROFILE", "DECLARED")]
     async with open_stores(options.config) as stores:
-        people = registry_of(stores).people
-        for person in await people.page(options.org, Reach(options.org), Wanted(), None, _ALL):
+        registry = registry_of(stores)
+        await registry.known_orgs.check_read(options.org)
+        for person in await registry.people.page(options.org, Reach(options.org), Wanted(), None, _ALL):
             roles = ", ".join(
                 held.role.value if held.team_id is None else f"{held.role.value} of {held.team_id}"
                 for held in person.memberships

@@ -11,6 +11,7 @@ from gateway.alerts.postgres_deliveries import DeliveryTable
 from gateway.alerts.postgres_webhooks import WebhookReading
 from gateway.cli.keys import print_table
 from gateway.cli.moments import instant
+from gateway.cli.registry import registry_of
 from gateway.cli.stores import actor, open_stores
 from gateway.errors import BadRequest
 
@@ -52,6 +53,7 @@ def add_commands(commands: Any, with_config: argparse.ArgumentParser) -> None:
 async def _list(options: argparse.Namespace) -> int:
     rows = [("WEBHOOK", "URL", "KINDS", "STATE")]
     async with open_stores(options.config) as stores:
+        await registry_of(stores).known_orgs.check_read(options.org)
         for one in await WebhookReading(stores.postgres).page(options.org, None, 1000):
             kinds = "all" if one.kinds is None else ", ".join(one.kinds)
             rows.append((one.endpoint_id, one.url, kinds, one.disabled_reason or "in use"))

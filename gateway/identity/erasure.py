@@ -133,10 +133,13 @@ class Erasures:
                 await _move(session, ids, row["day"])
         async with self._postgres.transaction() as session:
             await session.execute(_SQL["lock_calendar"], org)
+            # Before anybody has to wait: what others were answered is looked through as a whole.
+            for name in ("inbox", "keys", "actors"):
+                await session.execute(_SQL[name], *ids)
             await session.execute(_SQL["lock_sums"])
             for row in await session.fetch(_SQL["days"], org, user):
                 await _move(session, ids, row["day"])  # was written meanwhile
-            for name in ("move_days", "conversations", "inbox", "keys", "actors"):
+            for name in ("move_days", "conversations"):
                 await session.execute(_SQL[name], *ids)
             keys = await keys_of(session, org, erasure.erased_id)
             done = await session.fetch_one(_SQL["complete"], erasure.erasure_id, now)

@@ -78,7 +78,8 @@ class KeyGiving:
         return KeyPage(declared, made)
 
     async def create(self, new: NewKey, *, by: Principal, reach: Reach, now: datetime) -> IssuedKey:
-        """Raises `BadRequest`, `NotAllowed`, `NotFound` (team, user), `Conflict` (a suspended user)."""
+        """Raises `BadRequest`, `NotAllowed`, `NotFound` (team, user), `Conflict` (a suspended user, or one who leaves
+        the team at that moment)."""
         await self._orgs.get(new.org_id)
         if new.team_id is not None:
             await self._teams.get(new.org_id, new.team_id)
@@ -90,7 +91,9 @@ class KeyGiving:
             )
         self._check_access(new.access, new.user_id, standing, by)
         new = await self._narrowed(new, by)
-        return await self._issuer.create(new, actor=by.actor, now=now)
+        made_here = (new.org_id, new.user_id) not in self._declarations.current.users
+        of_member = made_here and new.team_id in standing.teams
+        return await self._issuer.create(new, actor=by.actor, now=now, of_member=of_member)
 
     async def in_own_team(self, new: NewKey) -> NewKey:
         """``new`` with the team that it counts for. Its user need not be known: an operator gives keys to anybody.

@@ -64,8 +64,11 @@ class KeyIssuer:
         self._shared = shared
         self._holds = revocations
 
-    async def create(self, new: NewKey, *, actor: str, now: datetime | None = None) -> IssuedKey:
-        """Raises `BadRequest` naming the member that cannot be."""
+    async def create(
+        self, new: NewKey, *, actor: str, now: datetime | None = None, of_member: bool = False
+    ) -> IssuedKey:
+        """``of_member``: its user is in its team. Raises `BadRequest` naming the member that cannot be, `Conflict` if
+        its user is being erased or has left the team."""
         check(new, now or datetime.now(UTC))
         key = generate_key()
         record = KeyRecord(
@@ -83,7 +86,12 @@ class KeyIssuer:
             access=new.access,
         )
         listed = await self._table.insert(
-            record, name=new.name, digest=digest_of(key), prefix=prefix_of(key), actor=actor
+            record,
+            name=new.name,
+            digest=digest_of(key),
+            prefix=prefix_of(key),
+            actor=actor,
+            of_member=of_member,
         )
         return IssuedKey(key, listed)
 
@@ -93,13 +101,16 @@ class KeyIssuer:
         """Give a key another secret. The old one works until ``old_until``, and from that instant on no more; None:
         it stops now, on all gateways within a second.
 
-        Raises `BadRequest`, `NotFound`, `Conflict` for a revoked key. Again after an error makes yet another secret.
+        Raises `BadRequest`, `NotFound`, `Conflict` for a revoked key, `StoreUnavailable`. Again after an error makes
+        yet another secret.
         """
         now = now or datetime.now(UTC)
         if old_until is not None and not now <= old_until <= now + timedelta(days=OVERLAP_DAYS_MAX):
             raise BadRequest(
                 f"old_valid_until: must lie within the next {OVERLAP_DAYS_MAX} days", param="old_valid_until"
             )
+        # While nobody can be told nothing is changed: who rotates the key that they hold would be left without any.
+        await self._shared.generation()
         key = generate_key()
         listed = await self._table.rotate(
             key_id,

@@ -40,7 +40,7 @@ class Shared(Protocol):
     """See `gateway.identity.redis_keys.SharedKeys`."""
 
     async def find(self, digest: str) -> KeyRecord | None: ...
-    async def offer(self, digest: str, record: KeyRecord) -> KeyRecord: ...
+    async def offer(self, digest: str, record: KeyRecord, since: bytes | None) -> KeyRecord: ...
     async def generation(self) -> bytes | None: ...
 
 
@@ -149,15 +149,16 @@ class Keyring:
     async def _ask_stores(self, digest: str) -> KeyRecord | None:
         try:
             record = await self._shared.find(digest)
+            if record is not None:
+                return record
+            since = await self._shared.generation()
         except StoreUnavailable:
             return await self._table.find(digest)
-        if record is not None:
-            return record
         record = await self._table.find(digest)
         if record is None:
             return None
         try:
-            return await self._shared.offer(digest, record)
+            return await self._shared.offer(digest, record, since)
         except StoreUnavailable:
             return record
 
@@ -199,8 +200,8 @@ class Keyring:
             await asyncio.sleep(self._poll_s)
 
     async def refresh(self) -> None:
-        """Forget what is remembered if keys were changed somewhere, if that could not be told for too long, and when
-        it can be told again: what was announced in between was heard by nobody.
+        """Forget what is remembered if keys were changed somewhere, and if that could not be told for too long. When it
+        can be told again, ask for everything again: what was announced in between was heard by nobody.
         """
         try:
             generation = await self._shared.generation()
@@ -210,14 +211,21 @@ class Keyring:
                 self._forget()
             return
         self._seen_s = self._monotonic_s()
-        if self._blind or generation != self._generation:
-            self._blind = False
+        blind, self._blind = self._blind, False
+        if generation != self._generation:
             self._generation = generation
             self._forget()
+        elif blind:
+            self._remembered.doubt()
+            self._turn()
 
     def _forget(self) -> None:
-        self._epoch += 1
         self._remembered.clear()
+        self._turn()
+
+    def _turn(self) -> None:
+        """What is being read now may be of before, and others remember things beside keys."""
+        self._epoch += 1
         self._unknown_until_s.clear()
         for listener in self._listeners:
             listener()

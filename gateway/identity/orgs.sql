@@ -5,9 +5,11 @@ SELECT * FROM orgs WHERE org_id = $1
 SELECT EXISTS (SELECT FROM orgs WHERE org_id = $1)
 
 -- name: org_has_a_past
+-- Keys can be made by command for an organisation of which there is nothing else yet.
 SELECT EXISTS (SELECT FROM orgs WHERE org_id = $1)
     OR EXISTS (SELECT FROM org_calendars WHERE org_id = $1)
     OR EXISTS (SELECT FROM usage_days WHERE org_id = $1)
+    OR EXISTS (SELECT FROM api_keys WHERE org_id = $1)
     OR EXISTS (SELECT FROM ledger_transactions WHERE org_id = $1)
 
 -- name: orgs

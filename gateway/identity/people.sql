@@ -47,6 +47,9 @@ UPDATE people SET state = $3, changed_at = now() WHERE org_id = $1 AND user_id =
 -- name: memberships
 SELECT team_id, role FROM memberships WHERE org_id = $1 AND user_id = $2 ORDER BY team_id, role
 
+-- name: in_team
+SELECT EXISTS (SELECT FROM memberships WHERE org_id = $1 AND user_id = $2 AND team_id = $3)
+
 -- name: grant
 INSERT INTO memberships (org_id, user_id, team_id, role, granted_by) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (org_id, user_id, team_id, role) DO NOTHING

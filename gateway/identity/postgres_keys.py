@@ -77,14 +77,15 @@ class KeyTable:
             return await _one(session, key_id, reach)
 
     async def insert(
-        self, record: KeyRecord, *, name: str, digest: str, prefix: str, actor: str
+        self, record: KeyRecord, *, name: str, digest: str, prefix: str, actor: str, of_member: bool = False
     ) -> ListedKey:
-        """Add a key and say so in the audit log.
+        """Add a key and say so in the audit log. ``of_member``: its user is in its team.
 
-        Raises `Conflict` if its user is being erased, `DataRefused` if its id or digest is taken.
+        Raises `Conflict` if its user is being erased, or is a member no more; `DataRefused` if its id or digest is
+        taken.
         """
         async with self._postgres.transaction() as session:
-            await _check_not_erased(session, record)
+            await _check_user(session, record, of_member)
             await session.execute(
                 _SQL["insert"],
                 record.key_id,
@@ -145,13 +146,17 @@ async def _check_former(session: Session, key_id: str, old_until: datetime, now:
         )
 
 
-async def _check_not_erased(session: Session, record: KeyRecord) -> None:
-    """Raises `Conflict`. Nobody begins to erase the key's user until the transaction ends."""
-    if record.user_id is None:
+async def _check_user(session: Session, record: KeyRecord, of_member: bool) -> None:
+    """Raises `Conflict`. Nobody begins to erase the key's user, or takes them out of a team, until the transaction
+    ends: whoever does so afterwards finds the key."""
+    org, user = record.org_id, record.user_id
+    if user is None:
         return
-    await postgres_people.lock(session, record.org_id)
-    if await postgres_people.being_erased(session, record.org_id, record.user_id):
-        raise Conflict(f"{record.user_id} is being erased.", param="user")
+    await postgres_people.lock(session, org)
+    if await postgres_people.being_erased(session, org, user):
+        raise Conflict(f"{user} is being erased.", param="user")
+    if of_member and not await postgres_people.in_team(session, org, user, record.team_id):
+        raise Conflict(f"{user} has just left the team {record.team_id}.", param="team")
 
 
 async def revoke_keys(session: Session, key_ids: Iterable[str], actor: str) -> list[ListedKey]:

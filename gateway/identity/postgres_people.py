@@ -152,6 +152,10 @@ async def being_erased(session: Session, org: str, user: str) -> bool:
     return bool(await session.fetch_value(_SQL["being_erased"], org, user))
 
 
+async def in_team(session: Session, org: str, user: str, team: str | None) -> bool:
+    return bool(await session.fetch_value(_SQL["in_team"], org, user, team))
+
+
 async def left_traces(session: Session, org: str, user: str) -> bool:
     """Whether there are keys or usage under this id, be there a person or not."""
     return bool(await session.fetch_value(_TRACES["known"], org, user))

@@ -42,6 +42,11 @@ class Remembered(Generic[Key, Value]):
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)
 
+    def doubt(self) -> None:
+        """All have to be asked for again, and stay for when nobody answers."""
+        for key, (value, _) in self._kept.items():
+            self._kept[key] = (value, self._monotonic_s())
+
     def drop(self, key: Key) -> None:
         self._kept.pop(key, None)
 

@@ -77,14 +77,14 @@ class BalanceRelay:
             try:
                 await self._balances.change(org, change)
             except CommandFailed as error:
-                log.warning("a balance cannot be looked at", extra={"org": org, "reason": error.message})
+                log.warning("a balance cannot be looked at", extra={"org": org, "reason": str(error)})
 
     async def tell(self, org_id: str) -> None:
         """Deliver what was written for ``org_id`` just now; if a store is down, it is delivered later."""
         try:
             await self.deliver(org_id)
         except StoreUnavailable as error:
-            log.warning("a balance is told later", extra={"org": org_id, "reason": error.message})
+            log.warning("a balance is told later", extra={"org": org_id, "reason": str(error)})
 
 
 class Bookkeeper:
@@ -145,7 +145,7 @@ class Bookkeeper:
                 backoff.reset()
                 delay_s = every_s
             except TollgateError as error:
-                log.warning(trouble, extra={"reason": error.message})
+                log.warning(trouble, extra={"reason": str(error)})
                 delay_s = backoff.next_s()
             # The edge of a loop that has to outlive everything: without it the ledger would fall behind for good.
             except Exception:

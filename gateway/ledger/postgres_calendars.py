@@ -60,7 +60,7 @@ class Calendars:
             try:
                 await self._recut(org)
             except DataRefused as error:
-                log.error("time zone refused by Postgres", extra={"org": org, "reason": error.message})
+                log.error("time zone refused by Postgres", extra={"org": org, "reason": str(error)})
             else:
                 changed.append(org)
         return changed

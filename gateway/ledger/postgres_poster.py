@@ -52,7 +52,7 @@ class LedgerPoster:
             try:
                 await self.post(row["org_id"], now)
             except PostgresError as error:
-                log.error("usage cannot be posted", extra={"org": row["org_id"], "reason": error.message})
+                log.error("usage cannot be posted", extra={"org": row["org_id"], "reason": str(error)})
 
     async def post(self, org_id: str, now: datetime) -> int:
         """Post the usage of ``org_id`` that is known; returns how many requests that were."""
@@ -71,7 +71,7 @@ class LedgerPoster:
             try:
                 broken += await self._expire(row["org_id"], now)
             except PostgresError as error:
-                log.error("expiry cannot be posted", extra={"org": row["org_id"], "reason": error.message})
+                log.error("expiry cannot be posted", extra={"org": row["org_id"], "reason": str(error)})
         return broken
 
     async def _expire(self, org_id: str, now: datetime) -> int:

@@ -66,4 +66,4 @@ class Watchman:
             try:
                 await self.round()
             except StoreUnavailable as error:
-                log.warning("could not reconcile", extra={"reason": error.message})
+                log.warning("could not reconcile", extra={"reason": str(error)})

@@ -86,7 +86,7 @@ class Follower:
             except StoreUnavailable as error:
                 failures = 0 if self.up.is_set() else failures + 1
                 if failures <= 1:
-                    log.warning("live events wait for Redis", extra={"reason": error.message})
+                    log.warning("live events wait for Redis", extra={"reason": str(error)})
             except Exception:
                 # The edge of supervision: one message that cannot be handled must not silence all listeners.
                 failures = 0 if self.up.is_set() else failures + 1

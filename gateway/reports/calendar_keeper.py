@@ -65,7 +65,7 @@ class CalendarKeeper:
                 if changed:
                     log.info("usage cut anew by changed time zones", extra={"orgs": changed})
             except TollgateError as error:
-                log.warning("calendars not kept yet", extra={"reason": error.message})
+                log.warning("calendars not kept yet", extra={"reason": str(error)})
             except Exception:
                 # The edge of a loop that reports depend on: it goes on whatever happens.
                 log.exception("keeping calendars failed; trying again")

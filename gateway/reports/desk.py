@@ -1,8 +1,9 @@
 """Where questions about usage are asked: snapshots of Postgres, through a pool of their own.
 
 Reports share no connection with what writes usage, so however many exports run, rows are written. Nor do charts share
-any with exports, which last as long as somebody reads them. When Postgres is down every question raises
-`PostgresUnavailable`, and so it does when all connections are taken for five seconds.
+any with exports, which last as long as somebody reads them. No organisation takes all connections of either. When
+Postgres is down every question raises `PostgresUnavailable`, and so it does when all connections are taken for five
+seconds; `RateLimited` when as many as may are taken by the same organisation.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 
-from gateway.budgets.balances import BalanceReading
 from gateway.identity.roles import Reach
 from gateway.reports.comparison import ModelName
 from gateway.reports.consumption import Consumption, Prices, RepeatedInput, bands_of, price_of
@@ -20,6 +20,7 @@ from gateway.reports.period import DAY, Granularity, OrgCalendar, Period, Report
 from gateway.reports.postgres_consumption import consumed, repeated
 from gateway.reports.postgres_history import Conversations, History
 from gateway.reports.postgres_usage_reading import UsageReader, UsageReading
+from gateway.reports.prepaid import Prepaid
 from gateway.reports.question import Dimension, Filters, Group, Question, Sums
 from gateway.reports.turns import Turns
 from gateway.reports.usage_report import UsageReport
@@ -28,6 +29,8 @@ from gateway.stores.postgres import Postgres
 
 CONNECTIONS_MAX = 4
 """Charts at once, per gateway; more wait."""
+CONNECTIONS_OF_ONE_MAX = 3
+"""Of one organisation: a chart of a busy year takes seconds, and anybody in it may ask for many."""
 EXPORTS_MAX = 6
 EXPORTS_OF_ONE_MAX = 2
 """Of one organisation, which may read them as slowly as an export may take."""
@@ -35,7 +38,7 @@ TURN_WAIT_S = 5.0
 HISTORY_DAYS = BAND_DAYS + 35
 
 
-BalanceOf = Callable[[str], Awaitable[BalanceReading | None]]
+BalanceOf = Callable[[str], Awaitable[Prepaid | None]]
 """An org's prepaid balance; None: it is not prepaid."""
 
 
@@ -132,10 +135,11 @@ class ReportDesk:
         self._exports = Postgres(dsn, connections_max=EXPORTS_MAX, application_name="tollgate exports")
         self._reader = UsageReader(self._postgres)
         self._exporter = UsageReader(self._exports)
-        self._turns = Turns(EXPORTS_OF_ONE_MAX, TURN_WAIT_S)
+        self._turns = Turns("charts", CONNECTIONS_OF_ONE_MAX, TURN_WAIT_S)
+        self._export_turns = Turns("exports", EXPORTS_OF_ONE_MAX, TURN_WAIT_S)
         self._names = names
         self.balance_of = balance_of
-        self.conversations = Conversations(self._postgres)
+        self.conversations = Conversations(self._postgres, self._turns)
 
     async def start(self) -> None:
         await self._postgres.start()
@@ -148,14 +152,13 @@ class ReportDesk:
     @asynccontextmanager
     async def snapshot(self, org: str, reach: Reach) -> AsyncIterator[Snapshot]:
         """One moment of ``org``, seen as far as ``reach`` goes; takes a connection while it is open."""
-        async with self._reader.snapshot() as reading:
+        async with self._turns.of(org), self._reader.snapshot() as reading:
             yield Snapshot(reading, org, reach, await reading.calendar(org))
 
     @asynccontextmanager
     async def export(self, org: str, reach: Reach) -> AsyncIterator[Snapshot]:
-        """As `snapshot`, for what is written while somebody reads it. Raises `RateLimited` when the organisation has as
-        many open as it may."""
-        async with self._turns.of(org), self._exporter.snapshot() as reading:
+        """As `snapshot`, for what is written while somebody reads it."""
+        async with self._export_turns.of(org), self._exporter.snapshot() as reading:
             yield Snapshot(reading, org, reach, await reading.calendar(org))
 
     def veil(self, org: str, sees_people: bool) -> Veil:

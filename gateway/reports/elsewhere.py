@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from gateway.errors import BadRequest, StoreUnavailable, UnpricedModel
+from gateway.errors import BadRequest, RateLimited, StoreUnavailable, UnpricedModel
 from gateway.identity.roles import Reach
 from gateway.providers.base import Call
 from gateway.proxy.estimate import estimate
@@ -43,13 +43,13 @@ class ElsewhereQuotes:
 
     async def used(self, org: str, reach: Reach, operation: str, now: datetime) -> list[ModelName]:
         """The models used for ``operation`` in the last thirty days, dearest first. A quote needs no database, so
-        without one there are none."""
+        without one, or with one that is busy, there are none."""
         try:
             async with self._desk.snapshot(org, reach) as snapshot:
                 today = snapshot.calendar.day_of(now)
                 period = snapshot.calendar.days(today - USED_WITHIN, today + DAY)
                 return (await snapshot.models_used(period, operation))[:NAMED_MAX]
-        except StoreUnavailable:
+        except (StoreUnavailable, RateLimited):
             return []
 
     def quotes(

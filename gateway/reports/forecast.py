@@ -10,11 +10,10 @@ Under 7 days of history there is no forecast. Pure: takes daily sums, oldest fir
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from math import sqrt
-from types import MappingProxyType
 
 HISTORY_DAYS_MIN = 7
 SEASON_DAYS = 28
@@ -49,7 +48,8 @@ class Exhaustion:
 
 
 EXHAUSTION_DAYS_MAX = 365
-NOTHING_EXPIRES: Mapping[date, int] = MappingProxyType({})
+Part = tuple[date | None, int]
+"""Of a balance: the last day on which it can be used (None: there is none), and microcredits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +78,43 @@ class Forecast:
         return Expectation(mean, round(mean * low), round(mean * high))
 
     def exhaustion(
-        self, balance_microcredits: int, rest_of_today: float, expiring: Mapping[date, int] = NOTHING_EXPIRES
+        self, balance_microcredits: int, rest_of_today: float, parts: Sequence[Part] = ()
     ) -> Exhaustion:
-        """When a balance runs out. ``rest_of_today``: which part of today is still to come, 0 to 1; ``expiring``: what
-        of the balance can be used for the last time on a day. That is used first."""
+        """When a balance runs out. ``rest_of_today``: which part of today is still to come, 0 to 1; ``parts``: of the
+        balance, in the order in which usage takes them. What they are too little is there for ever, and what they are
+        too much was used already."""
         low, high = error_band(self.history, LENGTH_TRIED_MAX)
+        lasting = balance_microcredits - sum(microcredits for _, microcredits in parts)
+        there = [*parts, (None, max(0, lasting))]
         return Exhaustion(
             *(
-                self._runs_out(balance_microcredits, rest_of_today, expiring, factor)
+                self._runs_out(_taken(there, max(0, -lasting)), rest_of_today, factor)
                 for factor in (1.0, high, low)
             )
         )
 
     def _runs_out(
-        self, balance_microcredits: int, rest_of_today: float, expiring: Mapping[date, int], factor: float
+        self, parts: list[tuple[date | None, float]], rest_of_today: float, factor: float
     ) -> date | None:
-        gone, expired = 0.0, 0
         for ahead in range(EXHAUSTION_DAYS_MAX):
             day = self.today + timedelta(days=ahead)
             usage = expected_days(self.history, ahead, 1) * factor
-            expired += expiring.get(day, 0)
-            # Whatever has expired is gone, be it that it was used before.
-            gone = max(gone + (usage * rest_of_today if ahead == 0 else usage), expired)
-            if gone >= balance_microcredits:
+            parts = _taken(parts, usage * rest_of_today if ahead == 0 else usage)
+            parts = [(last, left) for last, left in parts if last is None or last > day]
+            if not parts:
                 return day
         return None
+
+
+def _taken(parts: Sequence[tuple[date | None, float]], amount: float) -> list[tuple[date | None, float]]:
+    """What ``amount`` leaves of the parts, taken from the first ones."""
+    left = []
+    for last, microcredits in parts:
+        part = min(microcredits, amount)
+        amount -= part
+        if microcredits > part:
+            left.append((last, microcredits - part))
+    return left
 
 
 def expected_days(history: Sequence[int], ahead: int, days: int) -> int:

@@ -12,6 +12,7 @@ from gateway.reports.history import Conversation, ConversationCost, UsageLine
 from gateway.reports.period import Period
 from gateway.reports.postgres_usage_reading import reach_arguments
 from gateway.reports.question import Filters, narrowed
+from gateway.reports.turns import Turns
 from gateway.stores.postgres import Postgres, Row, Session
 from gateway.stores.sql import Queries
 
@@ -68,8 +69,9 @@ class History:
 class Conversations:
     """The list of conversations, and their titles."""
 
-    def __init__(self, postgres: Postgres) -> None:
+    def __init__(self, postgres: Postgres, turns: Turns) -> None:
         self._postgres = postgres
+        self._turns = turns
 
     async def page(
         self, org: str, reach: Reach, limit: int, after: Position | None = None
@@ -91,7 +93,8 @@ class Conversations:
         return found is not None
 
     async def _list(self, org: str, reach: Reach, *rest: object) -> list[Conversation]:
-        rows = await self._postgres.fetch(_SQL["conversations"], org, *reach_arguments(reach), *rest)
+        async with self._turns.of(org):
+            rows = await self._postgres.fetch(_SQL["conversations"], org, *reach_arguments(reach), *rest)
         return [
             Conversation(
                 id=row["conversation_id"],

@@ -1,4 +1,4 @@
-"""Whose exports run at once: each organisation a few, so that one that reads slowly keeps nobody else waiting."""
+"""Whose questions are answered at once: each organisation's a few, so that none keeps others waiting."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from gateway.errors import RateLimited
 
 
 class Turns:
-    """At most ``each_max`` of an organisation at once; others of it wait for ``wait_s``."""
+    """At most ``each_max`` of an organisation at once; others of it wait for ``wait_s``. ``what``: several of these."""
 
-    def __init__(self, each_max: int, wait_s: float) -> None:
+    def __init__(self, what: str, each_max: int, wait_s: float) -> None:
+        self._what = what
         self._each_max = each_max
         self._wait_s = wait_s
         self._free: dict[str, asyncio.Semaphore] = {}
@@ -29,7 +30,7 @@ class Turns:
                     await free.acquire()
             except TimeoutError:
                 raise RateLimited(
-                    f"{self._each_max} exports of this organisation are running here; ask again when one has ended.",
+                    f"{self._each_max} {self._what} of this organisation are being made; ask again when one has ended.",
                     retry_after_s=max(1, round(self._wait_s)),
                 ) from None
             try:

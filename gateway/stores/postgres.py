@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import asyncpg
 
@@ -42,6 +42,16 @@ class PostgresUnavailable(StoreUnavailable):
     code = "database_unavailable"
 
 
+Known = TypeVar("Known", bound=TollgateError)
+
+
+def _because(error: Known, reason: str) -> Known:
+    """``error``, whose text says to operators what Postgres or its driver said. Its ``message``, which anybody is told
+    who calls, does not: such reasons name addresses, accounts and tables."""
+    error.args = (reason,)
+    return error
+
+
 # SQLSTATE classes after which the same statement may succeed later: connection exceptions, transaction
 # rollback (serialization failures, deadlocks), insufficient resources, lock not available, operator
 # intervention (shutdown, start-up, cancelled), system errors. 25006 is a write sent to a replica while a
@@ -59,22 +69,23 @@ def _mapped() -> Iterator[None]:
     except asyncpg.PostgresError as error:
         state, reason = error.sqlstate or "", error.args[0]
         if state.startswith(_RETRYABLE):
-            raise PostgresUnavailable(f"Postgres cannot do this now: {reason} [{state}]") from error
+            reason = f"Postgres cannot do this now: {reason} [{state}]"
+            raise _because(PostgresUnavailable(), reason) from error
         if state.startswith(_DATA):
             constraint = getattr(error, "constraint_name", None)
-            raise DataRefused(
-                f"Postgres refused a value: {reason} [{state}]", constraint=constraint
-            ) from error
-        raise PostgresError(f"{reason} [{state}]") from error
+            reason = f"Postgres refused a value: {reason} [{state}]"
+            raise _because(DataRefused(constraint=constraint), reason) from error
+        raise _because(PostgresError(), f"{reason} [{state}]") from error
     except asyncpg.ClientConfigurationError as error:
-        raise PostgresError(f"The Postgres DSN is not usable: {error}") from error
+        raise _because(PostgresError(), f"The Postgres DSN is not usable: {error}") from error
     except asyncpg.InterfaceError as error:
         # The driver's own refusal of a value is an InterfaceError that is a ValueError as well.
         if isinstance(error, ValueError):
-            raise DataRefused(f"A value does not fit its column: {error.__cause__!r}") from error
-        raise PostgresUnavailable(f"Postgres does not answer: {error!r}") from error
+            reason = f"A value does not fit its column: {error.__cause__!r}"
+            raise _because(DataRefused(), reason) from error
+        raise _because(PostgresUnavailable(), f"Postgres does not answer: {error!r}") from error
     except (asyncpg.InternalClientError, OSError, TimeoutError) as error:
-        raise PostgresUnavailable(f"Postgres does not answer: {error!r}") from error
+        raise _because(PostgresUnavailable(), f"Postgres does not answer: {error!r}") from error
 
 
 class Session:
@@ -124,7 +135,7 @@ class Session:
                 await self._connection.copy_records_to_table(table, columns=list(columns), records=rows)
             except (OverflowError, ValueError, TypeError) as error:
                 # Unlike other verbs, COPY lets the encoders' own errors out.
-                raise DataRefused(f"A value does not fit its column: {error!r}") from error
+                raise _because(DataRefused(), f"A value does not fit its column: {error!r}") from error
 
     @asynccontextmanager
     async def transaction(

@@ -85,6 +85,24 @@ def test_the_admin_may_ask_about_any_organisation_and_has_to_say_which(
     assert (reply.status, reply.json()["param"]) == (400, "org")
 
 
+def test_the_admin_neither_sees_nor_sets_anything_of_an_organisation_that_is_not_there(
+    staffed: GatewayProcess, described: dict[str, Any]
+) -> None:
+    wrong = []
+    for method, path, operation in operations(described):
+        if not any(one["name"] == "org" and one["in"] == "query" for one in operation["parameters"]):
+            continue
+        if Extent.NONE is ACTIONS[Action(operation["x-tollgate-action"])][Role.ADMIN]:
+            continue
+        needed = {one["name"] for one in operation["parameters"] if one["required"]}
+        reply = attempt(staffed, method, f"{filled(path)}?org=misspelt", ADMIN_TOKEN)
+        said = reply.json()
+        fault_found_first = reply.status == 400 and said["param"] in needed
+        if not fault_found_first and (reply.status, said.get("param")) != (404, "org"):
+            wrong.append((operation["operationId"], reply.status, said))
+    assert wrong == []
+
+
 def test_an_applications_key_tells_nothing_of_the_person_and_changes_no_other_key(
     staffed: GatewayProcess,
 ) -> None:

@@ -142,6 +142,10 @@ def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess
         (("credits", "grant", "acme", "0.0000001"), "6 decimals"),
         (("audit", "verify", "--head", "5d1f"), "64 hexadecimal digits"),
         (("report", "acme", "--day", "tomorrow"), "a date like 2026-11-22"),
+        (("report", "acme", "--day", "9999-12-31"), "between the years 2020 and 2200"),
+        (("credits", "grant", "acme", "5", "--expires", "9999-12-31"), "between the years 2020 and 2200"),
+        (("credits", "grant", "acme", "5", "--expires", "0001-01-01T00:00:00+14:00"), "between the years"),
+        (("keys", "create", "--org", "acme", "--name", "x", "--expires", "9999-12-31"), "between the years"),
         (("credits", "grant", "nope", "5"), "no organisation 'nope'"),
         (("credits", "adjust", "nope", "5", "--reason", "x"), "no organisation 'nope'"),
         (("credits", "refund", "nope", "1", "--reason", "x"), "no organisation 'nope'"),
@@ -152,7 +156,10 @@ def test_a_limit_that_the_file_declares_is_changed_there(gateway: GatewayProcess
         (("limits", "set", "nope", "--window", "day", "--credits", "1"), "no organisation 'nope'"),
         (("report", "nope"), "no organisation 'nope'"),
         (("usage", "rebuild", "nope"), "no organisation 'nope'"),
-        (("alerts", "list", "--org", "nope"), "no organisation 'nope'"),
+        *(
+            ((*what, "list", "--org", "nope"), "no organisation 'nope'")
+            for what in (["alerts"], ["webhooks"], ["people"], ["teams"], ["keys"], ["credits", "top-ups"])
+        ),
         (("prices", "show", "no-such-model"), "no-such-model"),
     ],
 )

@@ -27,6 +27,7 @@ from gateway.api.router import Router
 from gateway.errors import Conflict, UnknownKey
 from gateway.identity.roles import Action, Principal, Role, named_org
 from gateway.ledger.migrate import migrate
+from gateway.proxy.body_room import BodyRoom
 from gateway.settings.api import ApiSettings
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
@@ -102,15 +103,16 @@ class Shop:
 
 
 class People:
-    """Three keys of people, and any number of a team's own."""
+    """Four keys of people, one of another organisation, and any number of a team's own."""
 
     async def principal_of(self, key: str) -> Principal:
         if key.startswith("bot-"):
             return Principal(f"key:{key}", frozenset({Role.MEMBER}), "acme", None, "research", key)
-        roles = {"ada": Role.OWNER, "eve": Role.OWNER, "kim": Role.AUDITOR}
+        roles = {"ada": Role.OWNER, "eve": Role.OWNER, "kim": Role.AUDITOR, "gus": Role.OWNER}
         if key not in roles:
             raise UnknownKey
-        return Principal(f"user:{key}", frozenset({roles[key]}), "acme", key, None, key)
+        org = "globex" if key == "gus" else "acme"
+        return Principal(f"user:{key}", frozenset({roles[key]}), org, key, None, key)
 
 
 async def there_is(org: str) -> None:
@@ -122,17 +124,36 @@ def shop() -> Shop:
     return Shop()
 
 
+class Room(BodyRoom):
+    """Little of it; ``filled`` when two bodies of a million bytes are in it."""
+
+    def __init__(self) -> None:
+        super().__init__(3 * 1024 * 1024, 1024 * 1024)
+        self.filled = asyncio.Event()
+
+    def take(self, org: str, size: int) -> None:
+        super().take(org, size)
+        if self.taken >= 2_000_000:
+            self.filled.set()
+
+
 @pytest.fixture
-async def client(shop: Shop, redis_url: str, postgres_dsn: str) -> AsyncIterator[aiohttp.ClientSession]:
+def bodies() -> Room:
+    return Room()
+
+
+@pytest.fixture
+async def client(
+    shop: Shop, bodies: Room, redis_url: str, postgres_dsn: str
+) -> AsyncIterator[aiohttp.ClientSession]:
     await migrate(postgres_dsn)
     redis, postgres = RedisStore(redis_url), Postgres(postgres_dsn)
     await postgres.start()
     settings = ApiSettings(calls_per_minute=40, sign_in_failures_per_minute=5, cors_origins=(PAGE,))
     authentication = Authentication(ADMIN, People(), redis, settings)
     router = Router(Protection(settings.cors_origins))
-    router.add_operations(
-        shop.operations(), Dispatch(authentication, Answers(postgres), lambda: datetime.now(UTC), there_is)
-    )
+    dispatch = Dispatch(authentication, Answers(postgres), lambda: datetime.now(UTC), there_is, bodies)
+    router.add_operations(shop.operations(), dispatch)
     server = RawTestServer(router.handle)
     await server.start_server()
     async with aiohttp.ClientSession(
@@ -195,6 +216,36 @@ async def test_what_is_wrong_is_named(
 async def test_a_body_beyond_the_bound_is_refused(client: aiohttp.ClientSession) -> None:
     async with client.post("/api/shelves/top", data=io.BytesIO(b" " * (1024 * 1024 + 1))) as reply:
         assert reply.status == 413
+
+
+async def test_an_organisation_whose_bodies_drip_in_takes_no_more_memory_than_leaves_room_for_others(
+    client: aiohttp.ClientSession, bodies: Room
+) -> None:
+    go_on = asyncio.Event()
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield b'{"size": ' + b" " * 1_000_000
+        await go_on.wait()
+        yield b"3}"
+
+    async def put(name: str) -> int:
+        async with client.post(f"/api/shelves/{name}", data=dripping()) as reply:
+            return reply.status
+
+    slow = [asyncio.create_task(put(name)) for name in ("first", "second")]
+    await bodies.filled.wait()
+    large = b'{"size": 3}' + b" " * 500_000
+    async with client.post("/api/shelves/third", data=large) as reply:
+        assert (reply.status, (await problem_of(reply))["code"]) == (503, "gateway_busy")
+        assert int(reply.headers["retry-after"]) > 0
+    other = {"authorization": "Bearer gus"}
+    async with client.post("/api/shelves/third", data=large, headers=other) as reply:
+        assert reply.status == 201
+    go_on.set()
+    assert await asyncio.gather(*slow) == [201, 201]
+    async with client.post("/api/shelves/third", data=large) as reply:
+        assert reply.status == 201
+    assert bodies.taken == 0
 
 
 async def test_who_one_is_comes_before_what_one_sent(client: aiohttp.ClientSession) -> None:

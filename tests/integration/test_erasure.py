@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.api.postgres_answers import Answer, Answers, Asked
 from gateway.errors import Conflict, NotFound, RevokedKey
 from gateway.identity.erasure import FORGOTTEN_AFTER, Erasure
 from gateway.identity.issuing import NewKey
@@ -20,8 +21,7 @@ from gateway.ledger.postgres_calendars import Calendars, OrgCalendar
 from gateway.ledger.postgres_spent import PostgresLedger
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import UsageRow, merge, microseconds
-from gateway.stores.postgres import Postgres
-from tests.support.people import ROOT, Office, office
+from tests.support.people import ROOT, Office, blocked, office
 from tests.support.usage_events import ADMISSION, RESULT, entry
 from tests.unit.budgets.making import ask_for
 
@@ -223,14 +223,6 @@ async def test_every_column_that_may_name_a_user_is_known_to_erasure_or_said_to_
     assert sorted((ERASED | STAYS) - names) == []
 
 
-async def blocked(postgres: Postgres, count: int) -> None:
-    """Until so many statements wait for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(20):
-        while await postgres.fetch_value(waiting) < count:
-            pass
-
-
 async def test_days_that_are_cut_anew_meanwhile_are_counted_once(place: Office) -> None:
     await UsageTable(place.postgres).write(rows("r", 1) + rows("r", 1, "bob"))
     before = await place.postgres.fetch_value(SUMS)
@@ -247,6 +239,21 @@ async def test_days_that_are_cut_anew_meanwhile_are_counted_once(place: Office) 
     assert await cutting == ["acme"]
     assert (await PostgresLedger(place.postgres).books([], [])).cut_differences == ()
     assert await place.postgres.fetch_value(SUMS) == before
+
+
+async def test_usage_is_written_while_what_others_were_answered_is_looked_through(place: Office) -> None:
+    erasure, table = await begun(place), UsageTable(place.postgres)
+    told = Answer(200, '{"requested_by": "user:acme/ada"}')
+    await Answers(place.postgres).keep(Asked("admin", "confirm_top_up", "1", b""), told)
+    async with place.postgres.transaction() as session:
+        await session.execute("SELECT FROM api_answers FOR UPDATE")
+        erasing = asyncio.create_task(place.registry.erasures.proceed(erasure, NOW))
+        await blocked(place.postgres, 1)
+        async with asyncio.timeout(5):
+            await table.write(rows("r", 1) + rows("r", 1, "bob"))
+    assert (await erasing).completed_at == NOW
+    assert await left(place) == 0
+    assert await agree(place)
 
 
 async def test_what_is_written_just_before_the_days_move_moves_with_them(place: Office) -> None:

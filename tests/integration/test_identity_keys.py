@@ -21,6 +21,7 @@ from gateway.identity.roles import Reach
 from gateway.ledger.migrate import migrate
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import Argument, RedisStore, Reply
+from tests.support.servers import TestRedis
 
 
 @dataclass
@@ -111,7 +112,7 @@ async def test_an_old_record_cannot_come_back_over_a_revocation(place: Place) ->
     before = issued.listed.record
     await place.issuer.revoke(before.key_id, actor="cli:root")
     shared = SharedKeys(place.redis)
-    assert (await shared.offer(digest_of(issued.key), before)).revoked
+    assert (await shared.offer(digest_of(issued.key), before, await shared.generation())).revoked
     with pytest.raises(RevokedKey):
         await place.keyring().lookup(issued.key)
 
@@ -176,7 +177,38 @@ async def test_a_key_that_is_revoked_while_it_is_rotated_stays_revoked(place: Pl
         with pytest.raises(RevokedKey):
             await place.keyring().lookup(secret)
         # Whoever read Postgres before the revocation finds that out when they share what they read.
-        assert (await shared.offer(digest_of(secret), first.listed.record)).revoked
+        assert (await shared.offer(digest_of(secret), first.listed.record, await shared.generation())).revoked
+
+
+class LateReader(KeyTable):
+    """Tells what it read only when it is ``freed``."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        super().__init__(postgres)
+        self.read, self.freed = asyncio.Event(), asyncio.Event()
+
+    async def find(self, digest: str) -> KeyRecord | None:
+        found = await super().find(digest)
+        self.read.set()
+        await self.freed.wait()
+        return found
+
+
+@pytest.mark.parametrize("overlap", [None, timedelta(minutes=2)])
+async def test_a_gateway_that_read_a_key_just_before_it_was_rotated_brings_no_old_secret_back(
+    place: Place, overlap: timedelta | None
+) -> None:
+    now = datetime.now(UTC)
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    table = LateReader(place.postgres)
+    reading = asyncio.create_task(Keyring(SharedKeys(place.redis), table).lookup(issued.key))
+    await table.read.wait()
+    until = None if overlap is None else now + overlap
+    await place.issuer.rotate(issued.listed.record.key_id, old_until=until, actor="cli:root", now=now)
+    table.freed.set()
+    await reading
+    with pytest.raises(ExpiredKey):
+        await place.keyring(until or now).lookup(issued.key)
 
 
 async def test_each_change_is_in_the_audit_log_once(place: Place) -> None:
@@ -227,6 +259,19 @@ async def test_after_a_rotation_both_secrets_work_until_the_instant_and_the_old_
     await place.redis.command("FLUSHALL")
     with pytest.raises(ExpiredKey):
         await place.keyring(until).lookup(first.key)
+
+
+async def test_a_rotation_while_redis_is_down_changes_nothing_so_that_nobody_is_left_without_a_secret(
+    place: Place, private_redis: TestRedis
+) -> None:
+    issued = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
+    redis = RedisStore(private_redis.url)
+    await asyncio.to_thread(private_redis.stop)
+    elsewhere = KeyIssuer(KeyTable(place.postgres), SharedKeys(redis), place.holds)
+    with pytest.raises(StoreUnavailable):
+        await elsewhere.rotate(issued.listed.record.key_id, old_until=None, actor="cli:root")
+    await redis.close()
+    assert (await place.keyring().lookup(issued.key)).expires_at is None
 
 
 async def test_without_an_overlap_the_old_secret_stops_on_every_gateway_within_a_second(place: Place) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from gateway.errors import TollgateError
 from gateway.ledger.migrate import Migration, MigrationError, bundled, migrate
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.stores.postgres import DataRefused, Postgres, PostgresError, PostgresUnavailable
@@ -131,6 +132,24 @@ async def test_a_postgres_that_is_not_there_is_unavailable_and_not_an_internal_e
         await pool.fetch_value("SELECT 1")
     await pool.stop()
     await pool.stop()
+
+
+async def test_callers_are_not_told_what_postgres_says_of_itself_and_operators_are(
+    postgres: Postgres,
+) -> None:
+    absent = Postgres("postgresql://nobody@127.0.0.1:1/none", connect_timeout_s=2)
+    await absent.start()
+    for asked, said in (
+        (absent.fetch_value("SELECT 1"), "127.0.0.1"),
+        (postgres.execute("SELECT secret_name FROM usage_events"), "secret_name"),
+        (postgres.execute("SELECT 'secret_name'::integer"), "secret_name"),
+        (postgres.execute("SELECT $1::integer", "secret_name"), "secret_name"),
+    ):
+        with pytest.raises(TollgateError) as failed:
+            await asked
+        assert said in str(failed.value)
+        assert said not in failed.value.message
+    await absent.stop()
 
 
 async def test_postgres_compiles_no_query_of_ours(postgres_dsn: str) -> None:

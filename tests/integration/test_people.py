@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,13 +21,13 @@ from gateway.identity.principals import KeyPrincipals
 from gateway.identity.profile import Profile
 from gateway.identity.redis_keys import RECORD_TTL_S
 from gateway.identity.remembered import AGE_S_MAX
-from gateway.identity.roles import Principal, Reach, Role
+from gateway.identity.roles import Action, Principal, Reach, Role
 from gateway.identity.teams import TeamProfile
 from gateway.identity.vault import EncryptionNotConfigured, Unsealable, Vault
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import merge
 from gateway.settings.encryption import EncryptionSettings
-from tests.support.people import FILE, ROOT, Office, office
+from tests.support.people import FILE, ROOT, Office, blocked, office
 from tests.support.servers import TestRedis
 from tests.support.usage_events import ADMISSION, entry
 
@@ -63,6 +64,16 @@ async def test_an_organisation_that_is_only_a_past_can_be_read_and_is_given_noth
     await known.check_read("old")
     with pytest.raises(NotFound, match="'old'"):
         await known.check("old")
+
+
+async def test_keys_that_were_made_by_command_can_be_seen_whatever_their_organisation(place: Office) -> None:
+    known = place.registry.known_orgs
+    with pytest.raises(NotFound):
+        await known.check_read("keys-alone")
+    await place.registry.issuer.create(NewKey("keys-alone", "ci"), actor="cli:root")
+    await known.check_read("keys-alone")
+    with pytest.raises(NotFound):
+        await known.check("keys-alone")
 
 
 # ------------------------------------------------------------------ profiles
@@ -331,6 +342,28 @@ async def test_a_role_taken_away_is_gone_on_two_gateways_within_a_second(place: 
             await _until_member(principals, key)
     for keyring, _ in gateways:
         await keyring.stop()
+
+
+async def test_who_leaves_a_team_at_that_moment_is_given_no_key_that_counts_for_it(place: Office) -> None:
+    registry = place.registry
+    await registry.teams.create("acme", "blue", TeamProfile("Blue"), actor="x")
+    await place.person("ada", ("blue", Role.MEMBER))
+    ada = Principal("user:acme/ada", frozenset({Role.MEMBER}), "acme", "ada")
+    new = NewKey("acme", "late", user_id="ada")
+    reach = ada.reach(Action.SET_KEYS, None)
+    async with registry.people_table.changing("acme"):
+        leaving = asyncio.create_task(
+            place.people.withdraw("acme", "ada", Membership("blue", Role.MEMBER), by=ROOT)
+        )
+        await blocked(place.postgres, 1)
+        making = asyncio.create_task(registry.keys.create(new, by=ada, reach=reach, now=datetime.now(UTC)))
+        await blocked(place.postgres, 2)
+    await leaving
+    with pytest.raises(Conflict, match="has just left the team blue"):
+        await making
+    assert (
+        await registry.keys.create(new, by=ada, reach=reach, now=datetime.now(UTC))
+    ).listed.record.team_id is None
 
 
 async def test_a_role_that_was_taken_away_while_redis_was_down_is_gone_when_it_is_taken_away_again(

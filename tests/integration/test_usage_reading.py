@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -10,9 +11,11 @@ from decimal import Decimal
 import orjson
 import pytest
 
+from gateway.identity.roles import Reach
 from gateway.ledger.migrate import migrate
 from gateway.ledger.postgres_usage import UsageTable
 from gateway.ledger.row import UsageRow, merge, microseconds
+from gateway.reports.desk import CONNECTIONS_MAX, CONNECTIONS_OF_ONE_MAX, ReportDesk
 from gateway.reports.json_report import report_json
 from gateway.reports.period import Granularity, ReportPeriod
 from gateway.reports.question import Dimension
@@ -33,6 +36,37 @@ async def postgres(postgres_dsn: str) -> AsyncIterator[Postgres]:
     await postgres.start()
     yield postgres
     await postgres.stop()
+
+
+class Nobody:
+    async def of(self, org: str, users: Iterable[str]) -> dict[str, str]:
+        return {}
+
+
+async def test_an_organisation_with_many_charts_open_leaves_a_connection_to_others(
+    postgres: Postgres, postgres_dsn: str
+) -> None:
+    async def balance_of(org: str) -> None:
+        return None
+
+    desk = ReportDesk(postgres_dsn, Nobody(), balance_of)
+    await desk.start()
+    opened, enough = asyncio.Semaphore(0), asyncio.Event()
+
+    async def chart() -> None:
+        async with desk.snapshot("acme", Reach("acme")):
+            opened.release()
+            await enough.wait()
+
+    charts = [asyncio.create_task(chart()) for _ in range(2 * CONNECTIONS_MAX)]
+    for _ in range(CONNECTIONS_OF_ONE_MAX):
+        await opened.acquire()
+    async with desk.snapshot("globex", Reach("globex")):
+        pass
+    assert await desk.conversations.page("globex", Reach("globex"), 10) == []
+    enough.set()
+    await asyncio.gather(*charts)
+    await desk.stop()
 
 
 def tagged(name: str, microcredits: int, tags: dict[str, str]) -> UsageRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -112,3 +113,11 @@ async def office(redis_url: str, postgres_dsn: str, *, partitions: int = 1) -> A
     await holds.close()
     await postgres.stop()
     await redis.close()
+
+
+async def blocked(postgres: Postgres, count: int) -> None:
+    """Until so many statements wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(20):
+        while await postgres.fetch_value(waiting) < count:
+            pass

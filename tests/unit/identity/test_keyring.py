@@ -40,9 +40,11 @@ class MemoryStore:
             await self.answering.wait()
         return found
 
-    async def offer(self, digest: str, record: KeyRecord) -> KeyRecord:
+    async def offer(self, digest: str, record: KeyRecord, since: bytes | None) -> KeyRecord:
         if self.down:
             raise StoreUnavailable
+        if since != self.mark:
+            return self.records.get(digest, record)
         return self.records.setdefault(digest, record)
 
     async def generation(self) -> bytes | None:
@@ -175,6 +177,23 @@ async def test_what_was_announced_while_redis_could_not_be_asked_is_seen_when_it
     place.redis.down = False
     place.redis.records[digest_of(KEY)] = replace(RECORD, revoked=True)
     await ring.refresh()
+    with pytest.raises(RevokedKey):
+        await ring.lookup(KEY)
+
+
+async def test_a_moment_without_redis_forgets_no_key_that_postgres_cannot_be_asked_for(place: Place) -> None:
+    ring = place.keyring()
+    await ring.refresh()
+    await ring.lookup(KEY)
+    place.postgres.down = place.redis.down = True
+    await ring.refresh()
+    place.redis.down = False
+    place.redis.records.clear()  # they are shared for some minutes
+    await ring.refresh()
+    assert await ring.lookup(KEY) == RECORD
+    place.postgres.down = False
+    place.postgres.records[digest_of(KEY)] = replace(RECORD, revoked=True)
+    place.monotonic_s += AGE_S_MAX
     with pytest.raises(RevokedKey):
         await ring.lookup(KEY)
 

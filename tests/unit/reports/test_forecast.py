@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from gateway.ledger.burning import GrantKind
+from gateway.ledger.postgres_reading import GrantStanding
 from gateway.reports.backtest import backtest, table
 from gateway.reports.forecast import Forecast, expected_days
+from gateway.reports.prepaid import Prepaid
 
 MONDAY = date(2026, 11, 23)
 WEEK = (100, 110, 120, 110, 90, 10, 0)
@@ -62,17 +65,34 @@ def test_the_day_of_exhaustion_counts_weekdays_and_the_rest_of_today() -> None:
 def test_credits_that_expire_are_gone_unless_they_were_used_before() -> None:
     forecast = Forecast(MONDAY, (10,) * 28)
 
-    def runs_out(balance: int, expiring: dict[int, int]) -> int | None:
-        days = {MONDAY + timedelta(days=ahead): amount for ahead, amount in expiring.items()}
+    def runs_out(balance: int, *parts: tuple[int | None, int]) -> int | None:
+        days = [(None if ahead is None else MONDAY + timedelta(days=ahead), left) for ahead, left in parts]
         found = forecast.exhaustion(balance, 1.0, days).expected
         return None if found is None else (found - MONDAY).days
 
-    assert runs_out(1000, {}) == 99
+    assert runs_out(1000) == 99
     # 990 are gone on Tuesday, of which 20 were used; the other 10 pay for Wednesday
-    assert runs_out(1000, {1: 990}) == 2
-    assert runs_out(1000, {1: 20}) == 99
-    assert runs_out(1000, {1: 120, 9: 50}) == 89
-    assert runs_out(1000, {3: 1000}) == 3
+    assert runs_out(1000, (1, 990)) == 2
+    assert runs_out(1000, (1, 20)) == 99
+    assert runs_out(1000, (1, 120), (9, 50)) == 89
+    assert runs_out(1000, (3, 1000)) == 3
+    # What is used first by its priority does not save what expires meanwhile.
+    assert runs_out(200, (None, 100), (5, 100)) == 9
+    assert runs_out(200, (5, 100), (None, 100)) == 15
+    # The ledger has not posted yet that 60 were used, which the first grant paid.
+    assert runs_out(140, (None, 100), (5, 100)) == 5
+
+
+def test_grants_are_used_up_in_the_order_in_which_usage_takes_them() -> None:
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+
+    def grant(name: str, left: int, priority: int, expires_at: datetime | None) -> GrantStanding:
+        return GrantStanding(
+            *(name, "acme", 1, GrantKind.PURCHASE, 100, left, 0, priority, expires_at, at, "x", "", None)
+        )
+
+    found = Prepaid.of(60, [grant("a", 10, 100, None), grant("b", 20, 100, at), grant("c", 30, 50, None)])
+    assert found == Prepaid(60, ((None, 30), (at, 20), (None, 10)))
 
 
 def test_an_org_that_stopped_is_expected_to_use_nothing() -> None:

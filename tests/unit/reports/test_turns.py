@@ -11,7 +11,7 @@ from gateway.reports.turns import Turns
 
 
 async def test_more_than_a_few_exports_of_one_organisation_wait_and_are_then_refused() -> None:
-    turns = Turns(2, 0.01)
+    turns = Turns("exports", 2, 0.01)
     async with turns.of("acme"), turns.of("acme"):
         with pytest.raises(RateLimited, match="2 exports of this organisation"):
             async with turns.of("acme"):
@@ -23,7 +23,7 @@ async def test_more_than_a_few_exports_of_one_organisation_wait_and_are_then_ref
 
 
 async def test_who_waits_gets_the_turn_that_ends() -> None:
-    turns, told = Turns(1, 60), list[str]()
+    turns, told = Turns("exports", 1, 60), list[str]()
 
     async def export() -> None:
         async with turns.of("acme"):
