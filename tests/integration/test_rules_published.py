@@ -1,0 +1,172 @@
+"""Which of several gateways' rules are in force: files that were bad, stores that forgot, changes that met."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.budgets.model import Scope, Window
+from gateway.budgets.ports import EmptyLedger
+from gateway.budgets.postgres_managed import ManagedLimits
+from gateway.budgets.redis_holds import RedisHolds
+from gateway.errors import StoreUnavailable
+from gateway.ledger.migrate import migrate
+from gateway.reload import LiveConfig
+from gateway.settings.config import ProviderSettings, Settings
+from gateway.stores.postgres import Postgres
+from gateway.stores.redis import RedisStore
+from tests.support.servers import TestRedis
+from tests.unit.budgets.making import limit_on
+
+CREDIT = 1_000_000
+HOUR_S = 3600
+
+
+def file_of(credits: int | None, *, others: str = "") -> str:
+    """A limits.yaml in which acme has so many credits a day; None: without acme."""
+    acme = "" if credits is None else f"  - {{id: acme, limits: [{{window: day, credits: {credits}}}]}}\n"
+    return f"orgs:\n  - {{id: other}}\n{acme}{others}"
+
+
+class Gateway:
+    """What a gateway does about rules. It looks when a test says so."""
+
+    def __init__(self, redis_url: str, dsn: str, directory: Path, reread_s: float) -> None:
+        self.redis = RedisStore(redis_url)
+        self.postgres = Postgres(dsn)
+        self.managed = ManagedLimits(self.postgres, self.redis)
+        self.limits, self.pricing = directory / "limits.yaml", directory / "pricing.yaml"
+        self.pricing.touch()
+        settings = Settings(
+            admin_token=SecretStr("x" * 40),
+            providers={"openai": ProviderSettings(kind="openai", base_url="http://127.0.0.1:1")},
+            limits=self.limits,
+            pricing=self.pricing,
+        )
+        self.config = LiveConfig(settings, self.managed, reread_s=reread_s)
+        self.holds = RedisHolds(self.redis, self.config.current.directory, EmptyLedger())
+
+    async def look(self) -> None:
+        await self.config.refresh(lambda loaded: self.holds.set_directory(loaded.directory))
+
+    async def in_force(self) -> dict[str, int]:
+        """Credits of acme by window, as every gateway decides by."""
+        limits = (await self.holds.limits("acme")).limits
+        return {limit.window.value: limit.amount // CREDIT for limit in limits}
+
+    async def command(self, credits: int, window: Window = Window.MONTH) -> None:
+        version = await self.holds.published_version("acme")
+        limit = limit_on(Scope.ORG, "acme", credits * CREDIT, window)
+        await self.managed.set("acme", limit, newer_than=version, actor="test")
+
+    def write(self, text: str, at_s: float | None = None) -> None:
+        beside = self.limits.with_suffix(".new")
+        beside.write_text(text)
+        if at_s is not None:
+            os.utime(beside, (at_s, at_s))
+        beside.replace(self.limits)
+
+
+def prepare(directory: Path, text: str, at_s: float) -> None:
+    directory.mkdir(exist_ok=True)
+    (directory / "limits.yaml").write_text(text)
+    os.utime(directory / "limits.yaml", (at_s, at_s))
+
+
+@asynccontextmanager
+async def started(
+    redis_url: str, dsn: str, directory: Path, text: str, at_s: float, *, reread_s: float = HOUR_S
+) -> AsyncIterator[Gateway]:
+    prepare(directory, text, at_s)
+    gateway = Gateway(redis_url, dsn, directory, reread_s)
+    await gateway.postgres.start()
+    await migrate(dsn)
+    await gateway.holds.start()
+    await gateway.look()
+    try:
+        yield gateway
+    finally:
+        await gateway.holds.close()
+        await gateway.redis.close()
+        await gateway.postgres.stop()
+
+
+async def test_a_file_that_came_beside_a_bad_one_is_in_force_once_that_is_mended(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    ago_s = time.time() - HOUR_S
+    async with started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as gateway:
+        gateway.write(file_of(2))
+        await gateway.look()
+        gateway.write(file_of(3))
+        gateway.pricing.write_text("nonsense: 1\n")
+        await gateway.look()
+        assert gateway.config.problems
+        assert await gateway.in_force() == {"day": 2}
+        gateway.pricing.write_text("")
+        await gateway.look()
+        assert not gateway.config.problems
+        assert await gateway.in_force() == {"day": 3}
+        assert not gateway.holds.outvoted
+
+
+async def test_a_change_whose_taking_over_was_cancelled_is_taken_over_later(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    ago_s = time.time() - HOUR_S
+    async with started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as gateway:
+        await gateway.command(9)
+        begun = asyncio.Event()
+
+        async def hangs(_loaded: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        look = asyncio.create_task(gateway.config.refresh(hangs))
+        await begun.wait()
+        look.cancel()
+        await asyncio.wait([look])
+        await gateway.look()
+        assert await gateway.in_force() == {"day": 1, "month": 9}
+
+
+@pytest.mark.parametrize(("reread_s", "times"), [(0.0, 1), (HOUR_S, 2)])
+async def test_a_change_that_nobody_could_be_told_of_counts_later_or_when_it_is_made_again(
+    private_redis: TestRedis, postgres_dsn: str, tmp_path: Path, reread_s: float, times: int
+) -> None:
+    ago_s, where = time.time() - HOUR_S, tmp_path / "a"
+    async with started(
+        private_redis.url, postgres_dsn, where, file_of(1), ago_s, reread_s=reread_s
+    ) as gateway:
+        limit = limit_on(Scope.ORG, "acme", 9 * CREDIT, Window.MONTH)
+        version = await gateway.holds.published_version("acme")
+        await asyncio.to_thread(private_redis.kill)
+        with pytest.raises(StoreUnavailable):
+            await gateway.managed.set("acme", limit, newer_than=version, actor="test")
+        await asyncio.to_thread(private_redis.start)
+        for _ in range(times - 1):
+            await gateway.managed.set("acme", limit, newer_than=version, actor="test")
+        await gateway.look()
+        assert await gateway.in_force() == {"day": 1, "month": 9}
+
+
+async def test_a_change_of_an_old_file_counts_after_an_older_one_was_put_back(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    now_s = time.time()
+    where = tmp_path / "a"
+    async with started(redis_url, postgres_dsn, where, file_of(1), now_s - HOUR_S) as gateway:
+        gateway.write(file_of(2), now_s - 3 * HOUR_S)
+        await gateway.look()
+        assert await gateway.in_force() == {"day": 2}
+    async with started(redis_url, postgres_dsn, where, file_of(2), now_s - 3 * HOUR_S) as gateway:
+        gateway.write(file_of(3), now_s - 2 * HOUR_S)
+        await gateway.look()
+        assert await gateway.in_force() == {"day": 3}
