@@ -1,4 +1,4 @@
-"""The rules that all gateways decide by: published to Redis, the highest version wins."""
+"""The rules that all gateways decide by: published to Redis, the highest rank wins (decision 0017)."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ class PublishedRules:
         """Publish ``rules`` unless newer ones are there; either way, go by what is there afterwards."""
         keys = self.keys(rules.org)
         document, names = await _off_loop(len(rules.limits), lambda: (rules.to_json(), identities(rules)))
-        answer = await self._redis.run(
-            PUBLISH, (keys.rules(rules.org),), (rules.version, rules.file_version, document, *names)
-        )
+        answer = await self._redis.run(PUBLISH, (keys.rules(rules.org),), (*rules.rank, document, *names))
         planner = await self._take(rules.org, answer)
         self._told[rules.org] = rules
         if rules.version and _fields(answer)[b"d"] != document:
@@ -79,7 +77,7 @@ class PublishedRules:
         """Take what others published; publish what the file says if that is newer, or nothing is there."""
         answer = await self._redis.command("HGETALL", self.keys(org).rules(org))
         ours = self.directory.rules(org)
-        if not answer or int(_fields(answer)[b"v"]) < ours.version:
+        if not answer or _rank(_fields(answer)) < ours.rank:
             return await self.publish(ours)
         return await self._take(org, answer)
 
@@ -87,12 +85,12 @@ class PublishedRules:
         """Redis forgot the rules of ``org``: publish the newest that this gateway has seen."""
         known = self._planners.get(org)
         ours = self.directory.rules(org)
-        newest = known.rules if known is not None and known.rules.version > ours.version else ours
+        newest = known.rules if known is not None and known.rules.rank > ours.rank else ours
         return await self.publish(newest)
 
     async def _take(self, org: str, flat: list[bytes]) -> Planner:
         fields = _fields(flat)
-        rules = await _off_loop(len(fields), lambda: OrgRules.from_json(fields[b"d"], int(fields[b"v"])))
+        rules = await _off_loop(len(fields), lambda: OrgRules.from_json(fields[b"d"], *_rank(fields)))
         planner = Planner(
             rules,
             {name[2:].decode(): int(since) for name, since in fields.items() if name.startswith(b"i:")},
@@ -112,3 +110,8 @@ async def _off_loop(limits: int, work: Callable[[], Made]) -> Made:
 
 def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _rank(fields: dict[bytes, bytes]) -> tuple[int, int, int]:
+    """As `OrgRules.rank`. Gateways of before published a version alone."""
+    return int(fields[b"v"]), int(fields.get(b"f", 0)), int(fields.get(b"m", 0))

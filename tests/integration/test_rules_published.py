@@ -23,7 +23,7 @@ from gateway.settings.config import ProviderSettings, Settings
 from gateway.stores.postgres import Postgres
 from gateway.stores.redis import RedisStore
 from tests.support.servers import TestRedis
-from tests.unit.budgets.making import limit_on
+from tests.unit.budgets.making import ask_for, limit_on
 
 CREDIT = 1_000_000
 HOUR_S = 3600
@@ -117,6 +117,65 @@ async def test_a_file_that_came_beside_a_bad_one_is_in_force_once_that_is_mended
         assert not gateway.holds.outvoted
 
 
+async def test_the_newer_file_is_in_force_again_after_redis_has_lost_the_rules(
+    redis_url: str, postgres_dsn: str, tmp_path: Path, redis_server: TestRedis
+) -> None:
+    now_s = time.time()
+    async with (
+        started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), now_s - 2 * HOUR_S) as older,
+        started(redis_url, postgres_dsn, tmp_path / "b", file_of(2), now_s - HOUR_S) as newer,
+    ):
+        await newer.command(9)
+        await newer.look()
+        await older.look()
+        assert await older.in_force() == await newer.in_force() == {"day": 2, "month": 9}
+        redis_server.clear()
+        for gateway in (older, newer):
+            ask = ask_for(1)
+            await gateway.holds.settle(await gateway.holds.hold(ask), ask, 1, b"{}")
+        assert await newer.in_force() == {"day": 2, "month": 9}
+
+
+async def test_a_command_given_while_a_file_is_read_counts(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    ago_s = time.time() - HOUR_S
+    async with (
+        started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as one,
+        started(redis_url, postgres_dsn, tmp_path / "b", file_of(1), ago_s) as two,
+    ):
+        await one.command(9)
+        await one.look()
+        await two.look()
+        generation = one.managed.generation
+
+        async def late() -> bytes | None:
+            found = await generation()
+            await two.command(8)
+            one.write(file_of(2))
+            two.write(file_of(2), one.limits.stat().st_mtime)
+            one.managed.generation = generation  # type: ignore[method-assign]
+            return found
+
+        one.managed.generation = late  # type: ignore[method-assign]
+        await one.look()
+        await two.look()
+        await one.look()
+        assert await one.in_force() == {"day": 2, "month": 8}
+
+
+async def test_limits_of_an_org_that_the_file_names_no_more_are_gone_where_others_were_set(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    ago_s = time.time() - HOUR_S
+    async with started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as gateway:
+        await gateway.command(9)
+        await gateway.look()
+        gateway.write(file_of(None))
+        await gateway.look()
+        assert await gateway.in_force() == {"month": 9}
+
+
 async def test_a_change_whose_taking_over_was_cancelled_is_taken_over_later(
     redis_url: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
@@ -170,3 +229,15 @@ async def test_a_change_of_an_old_file_counts_after_an_older_one_was_put_back(
         gateway.write(file_of(3), now_s - 2 * HOUR_S)
         await gateway.look()
         assert await gateway.in_force() == {"day": 3}
+
+
+async def test_an_older_file_does_not_replace_one_that_says_what_was_there_before_both(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    now_s = time.time()
+    async with (
+        started(redis_url, postgres_dsn, tmp_path / "a", file_of(2), now_s - HOUR_S) as newer,
+        started(redis_url, postgres_dsn, tmp_path / "b", file_of(1), now_s - 2 * HOUR_S) as forgotten,
+    ):
+        assert await newer.in_force() == {"day": 2}
+        assert forgotten.holds.outvoted == {"acme"}
