@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import KeyRecord, digest_of
 from gateway.proxy.open_streams import OpenStreams
@@ -46,11 +48,15 @@ def declared() -> tuple[Keyring, OpenStreams]:
     return keyring, streams
 
 
-async def test_a_stream_ends_whose_key_is_taken_out_of_the_file() -> None:
+@pytest.mark.parametrize("opened", [False, True])
+async def test_a_stream_ends_whose_key_is_taken_out_of_the_file(opened: bool) -> None:
     keyring, streams = declared()
-    stream = Stream()
-    with streams.opened(KEY, stream):
+    stream, changes = Stream(), streams.changes
+    if not opened:  # the request is still on its way to the provider
         keyring.declare({})
+    with streams.opened(KEY, stream, changes):
+        if opened:
+            keyring.declare({})
         async with asyncio.timeout(5):
             await stream.stopped.wait()
     await streams.close()
@@ -60,7 +66,7 @@ async def test_a_stream_of_another_key_goes_on() -> None:
     keyring, streams = declared()
     keyring.declare({digest_of(KEY): record("laptop"), digest_of("another"): record("other")})
     leaked, own = Stream(), Stream()
-    with streams.opened("another", leaked), streams.opened(KEY, own):
+    with streams.opened("another", leaked, streams.changes), streams.opened(KEY, own, streams.changes):
         keyring.declare({digest_of(KEY): record("laptop")})
         async with asyncio.timeout(5):
             await leaked.stopped.wait()
