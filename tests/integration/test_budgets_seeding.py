@@ -240,10 +240,17 @@ async def test_the_highest_version_wins_on_all_gateways(fleet: Fleet) -> None:
     assert (await new.holds.limits("acme")).version == 2
 
 
-async def test_equal_content_under_a_new_version_changes_nothing(fleet: Fleet) -> None:
+async def test_equal_content_under_a_new_version_changes_that_alone(fleet: Fleet) -> None:
     first = await fleet.gateway(directory_of([key_limit(100)], version=1))
+    key = first.holds.keys("acme").rules("acme")
+    flat = await first.store.command("HGETALL", key)
     await fleet.gateway(directory_of([key_limit(100)], version=7))
-    assert (await first.holds.limits("acme")).version == 1
+    before, after = (
+        dict(zip(all_of_it[::2], all_of_it[1::2], strict=True))
+        for all_of_it in (flat, await first.store.command("HGETALL", key))
+    )
+    assert (before.pop(b"v"), after.pop(b"v")) == (b"1", b"7")
+    assert after == before
 
 
 async def test_a_fresh_window_needs_no_ledger(fleet: Fleet) -> None:
