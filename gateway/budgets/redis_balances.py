@@ -23,13 +23,12 @@ from gateway.budgets.balances import (
 )
 from gateway.budgets.keyspace import PartitionKeys, decode, encode, partition_keys, partition_of
 from gateway.budgets.ports import Ledger
+from gateway.budgets.redis_protecting import PROTECTED_US, protected
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import BUILD, BUILT, CHANGE, STANDING
 from gateway.errors import StoreUnavailable
 from gateway.stores.redis import RedisCalls
 
-PROTECTED_US = 5_000_000
-"""How long nobody else begins to build a balance that somebody is at; asking the ledger takes milliseconds."""
 BUSY_WAIT_S = 0.02
 BUSY_WAITS = 250
 STREAM_PAGE = 1000
@@ -150,7 +149,8 @@ class RedisBalances:
             await asyncio.sleep(BUSY_WAIT_S)
         if answer[0] != b"attached":
             return
-        books, unread = await self._books(keys, org, int(answer[1]))
+        async with protected(self._redis, keys.balance(org), token):
+            books, unread = await self._books(keys, org, int(answer[1]))
         arguments = (token, books.granted, books.spent + unread, books.change_id, books.rungs)
         reference = "" if books.reference is None else books.reference
         # Lost: another gateway took over, and what it adds is right.

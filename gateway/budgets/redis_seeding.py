@@ -17,12 +17,11 @@ from gateway.budgets.plan import Charge
 from gateway.budgets.ports import Ledger
 from gateway.budgets.redis_announcing import Announcer
 from gateway.budgets.redis_charged import ChargedBefore
+from gateway.budgets.redis_protecting import PROTECTED_US, protected
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import ATTACH, FINISH
 from gateway.stores.redis import RedisCalls
 
-PROTECTED_US = 5_000_000
-"""How long nobody else starts seeding a counter that somebody is at; a ledger query takes milliseconds."""
 BUSY_WAIT_S = 0.02
 
 
@@ -77,7 +76,8 @@ class Seeder:
             await asyncio.sleep(BUSY_WAIT_S)
         if answer[0] != b"attached":
             return
-        (base,) = await self._before.each([charge], keys, int(answer[1]))
+        async with protected(self._redis, charge.key, token):
+            (base,) = await self._before.each([charge], keys, int(answer[1]))
         # Lost: another gateway took over, and what it adds is right.
         answer = await self._redis.run(FINISH, (charge.key,), (token, base))
         if answer[0] == b"ok" and base:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import redis
@@ -198,6 +199,31 @@ async def test_a_seeding_whose_gateway_died_is_taken_over(
     never.set()
     await stuck
     assert (await living.counter(Scope.KEY, Window.DAY)).settled == 400
+
+
+async def test_gateways_do_not_take_a_seeding_from_each_other_while_the_ledger_is_slow(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.budgets.redis_seeding.PROTECTED_US", 200_000)
+    monkeypatch.setattr("gateway.budgets.redis_protecting.PROTECT_EVERY_S", 0.02)
+    monkeypatch.setattr("gateway.budgets.redis_holds.HOLD_ATTEMPTS_S", 1.0)
+    first, second = await fleet.gateway(directory_of()), await fleet.gateway(directory_of())
+    await first.spend(400)
+    await first.holds.set_directory(NEW_DAY_LIMIT)
+    fleet.ledger.asked.clear()
+    fleet.ledger.queries.clear()
+    fleet.ledger.before_answer = answer = asyncio.Event()
+    seeding = asyncio.create_task(first.holds.hold(ask_for(1)))
+    await fleet.ledger.asked.wait()
+    with pytest.raises(StoreUnavailable):  # five times as long as one protects who is not heard of
+        await second.holds.hold(ask_for(1))
+    asked = len(fleet.ledger.queries)
+    answer.set()
+    assert (await first.holds.hold(ask_for(100))).remaining is not None
+    assert asked == 1
+    with suppress(StoreUnavailable):  # it waited as long as the second one
+        await seeding
+    assert (await second.counter(Scope.KEY, Window.DAY)).settled == 400
 
 
 async def test_when_the_ledger_is_down_nothing_is_admitted_on_an_unknown_counter(fleet: Fleet) -> None:
