@@ -30,6 +30,8 @@ REST_TIMES = 3
 """After a look that took its time, so many times as long nobody looks: whoever changes limits in a loop waits for that,
 and calls of others are served meanwhile."""
 REST_MAX_S = 1.0
+FRESH_MS = 60_000
+"""Files that are written where they are read are seen sooner, and copies that keep their times mostly are older."""
 REREAD_S = 60.0
 """What was set by command is looked for this often without an announcement: one may have been lost with Redis, or with
 whoever was about to make it."""
@@ -238,10 +240,12 @@ def read_files(
 
 
 def _version(stamp: Stamp | None, looked_ms: int, *, newer_than: int) -> int:
-    """Of limits.yaml, in milliseconds. A change that is seen here is one now, whatever time the file came with; the one
-    that is there at the start is as old as it says, but not of the future: that would stand against every change until
-    then."""
-    changed_ms = looked_ms if newer_than else min(stamp[0] // 1_000_000 if stamp else 0, looked_ms)
+    """Of limits.yaml, in milliseconds. A change that is seen here is one now, whatever time the file came with, unless
+    that was just now: so gateways that see it one after the other call it the same. The file that is there at the start
+    is as old as it says, but not of the future: that would stand against every change until then."""
+    changed_ms = min(stamp[0] // 1_000_000 if stamp else 0, looked_ms)
+    if newer_than and changed_ms < looked_ms - FRESH_MS:
+        changed_ms = looked_ms
     return max(changed_ms, newer_than + 1)
 
 

@@ -241,3 +241,19 @@ async def test_an_older_file_does_not_replace_one_that_says_what_was_there_befor
     ):
         assert await newer.in_force() == {"day": 2}
         assert forgotten.holds.outvoted == {"acme"}
+
+
+async def test_gateways_that_see_a_change_one_after_the_other_call_it_the_same(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    ago_s = time.time() - HOUR_S
+    async with (
+        started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as one,
+        started(redis_url, postgres_dsn, tmp_path / "b", file_of(1), ago_s) as two,
+    ):
+        written_s = time.time() - 2
+        for gateway in (one, two):
+            gateway.write(file_of(2), written_s)
+            await gateway.look()
+        assert one.config.rules("acme").version == two.config.rules("acme").version
+        assert await two.in_force() == {"day": 2}
