@@ -41,7 +41,6 @@ class RedisBalances:
         self._ledger = ledger
         self._partitions = partitions
         self._building: dict[str, asyncio.Task[None]] = {}
-        self._failed: set[str] = set()
 
     def _keys(self, org: str) -> PartitionKeys:
         return partition_keys(partition_of(org, self._partitions))
@@ -132,18 +131,15 @@ class RedisBalances:
 
     def _ended(self, org: str, task: asyncio.Task[None]) -> None:
         del self._building[org]
-        if task.cancelled() or task.exception() is not None:
-            self._failed.add(org)
-        else:
-            self._failed.discard(org)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have given up
 
     async def _build(self, org: str) -> None:
         keys, token = self._keys(org), secrets.token_hex(8)
-        protected_us = 0 if org in self._failed else PROTECTED_US
         answer = await self._redis.run(
             BUILD,
             (keys.holds, keys.sequence, keys.balance(org)),
-            (token, protected_us, encode(org)),
+            (token, PROTECTED_US, encode(org)),
         )
         if answer[0] == b"busy":
             await asyncio.sleep(BUSY_WAIT_S)

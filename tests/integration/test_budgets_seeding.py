@@ -80,8 +80,8 @@ class Fleet:
         self.ledger = RecordedLedger(url)
         self.gateways: list[Gateway] = []
 
-    async def gateway(self, directory: Directory) -> Gateway:
-        made = Gateway(self.url, directory, self.ledger)
+    async def gateway(self, directory: Directory, ledger: RecordedLedger | None = None) -> Gateway:
+        made = Gateway(self.url, directory, ledger or self.ledger)
         self.gateways.append(made)
         await made.holds.start()
         return made
@@ -235,6 +235,33 @@ async def test_when_the_ledger_is_down_nothing_is_admitted_on_an_unknown_counter
         await gateway.holds.hold(ask_for(1))
     fleet.ledger.down = False
     assert (await gateway.holds.hold(ask_for(100))).remaining == 500
+
+
+async def test_a_gateway_that_the_ledger_does_not_answer_keeps_no_other_from_seeding(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.budgets.redis_holds.HOLD_ATTEMPTS_S", 0.2)
+    cut_off = RecordedLedger(fleet.url)
+    cut_off.down = True
+    alone, other = await fleet.gateway(directory_of()), await fleet.gateway(directory_of(), cut_off)
+    await alone.spend(400)
+    await alone.holds.set_directory(NEW_DAY_LIMIT)
+    with pytest.raises(StoreUnavailable):
+        await other.holds.hold(ask_for(1))
+    fleet.ledger.asked.clear()
+    fleet.ledger.queries.clear()
+    fleet.ledger.before_answer = answer = asyncio.Event()
+    seeding = asyncio.create_task(alone.holds.hold(ask_for(100)))
+    async with asyncio.timeout(1):
+        await fleet.ledger.asked.wait()
+    with pytest.raises(StoreUnavailable):
+        await other.holds.hold(ask_for(1))
+    answer.set()
+    with suppress(StoreUnavailable):  # it waited as long as the other one
+        await seeding
+    assert (await alone.holds.hold(ask_for(100))).remaining is not None
+    assert len(fleet.ledger.queries) == 1
+    cut_off.close()
 
 
 async def test_a_limit_that_comes_back_counts_what_was_spent_without_it(fleet: Fleet) -> None:
