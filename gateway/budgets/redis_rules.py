@@ -39,6 +39,8 @@ class PublishedRules:
         self._planners: dict[str, Planner] = {}
         self._told: dict[str, OrgRules] = {}
         """What this gateway has published, by org."""
+        self._own: dict[str, bytes] = {}
+        """The documents of what this gateway was told itself, by org."""
         self.outvoted: set[str] = set()
         """Orgs for which others have published what this gateway has no knowledge of, or an older version."""
         self.directory = directory
@@ -56,6 +58,9 @@ class PublishedRules:
     async def replace(self, directory: Directory) -> None:
         """Publish every org whose rules are not those published before. Raises `StoreUnavailable`."""
         self.directory = directory
+        for org in self._own.keys() - directory.orgs.keys():
+            del self._own[org]
+            self.outvoted.discard(org)
         rules = [rules for org, rules in directory.orgs.items() if self._told.get(org) is not rules]
         for start in range(0, len(rules), PUBLISHED_AT_ONCE):
             await asyncio.gather(*map(self.publish, rules[start : start + PUBLISHED_AT_ONCE]))
@@ -65,12 +70,10 @@ class PublishedRules:
         keys = self.keys(rules.org)
         document, names = await _off_loop(len(rules.limits), lambda: (rules.to_json(), identities(rules)))
         answer = await self._redis.run(PUBLISH, (keys.rules(rules.org),), (*rules.rank, document, *names))
+        if rules.version and rules is self.directory.orgs.get(rules.org):
+            self._own[rules.org] = document
         planner = await self._take(rules.org, answer)
         self._told[rules.org] = rules
-        if rules.version and _fields(answer)[b"d"] != document:
-            self.outvoted.add(rules.org)
-        else:
-            self.outvoted.discard(rules.org)
         return planner
 
     async def load(self, org: str) -> Planner:
@@ -90,6 +93,10 @@ class PublishedRules:
 
     async def _take(self, org: str, flat: list[bytes]) -> Planner:
         fields = _fields(flat)
+        if self._own.get(org, fields[b"d"]) == fields[b"d"]:
+            self.outvoted.discard(org)
+        else:
+            self.outvoted.add(org)
         rules = await _off_loop(len(fields), lambda: OrgRules.from_json(fields[b"d"], *_rank(fields)))
         planner = Planner(
             rules,

@@ -257,3 +257,19 @@ async def test_gateways_that_see_a_change_one_after_the_other_call_it_the_same(
             await gateway.look()
         assert one.config.rules("acme").version == two.config.rules("acme").version
         assert await two.in_force() == {"day": 2}
+
+
+async def test_a_gateway_says_that_other_rules_are_in_force_from_when_they_are_until_they_are_not(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    ago_s = time.time() - HOUR_S
+    async with (
+        started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as forgotten,
+        started(redis_url, postgres_dsn, tmp_path / "b", file_of(1), ago_s) as other,
+    ):
+        assert not forgotten.holds.outvoted
+        for credits, outvoted in ((2, {"acme"}), (1, set())):
+            other.write(file_of(credits))
+            await other.look()
+            await forgotten.holds.release((await forgotten.holds.hold(ask_for(1))).request_id, "acme")
+            assert forgotten.holds.outvoted == outvoted
