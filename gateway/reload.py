@@ -136,7 +136,7 @@ class LiveConfig:
     async def _take_over(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         known = self._managed_known
         set_since = await self._look_at_managed()
-        loaded = await self._reloaded(at_all_events=not known)
+        loaded = await self._reloaded(at_all_events=self._managed_known and not known)
         if loaded is None and set_since:  # in force also while a file is bad
             loaded = await asyncio.to_thread(self._with, set_since)
         if loaded is not None:
@@ -179,9 +179,7 @@ class LiveConfig:
         try:
             found = await self._source.changed({org: one.version for org, one in self._managed.items()})
         except StoreUnavailable:
-            if announced:
-                raise
-            return {}  # files are taken over all the same
+            return {}  # files are taken over all the same, and what was announced is asked for again
         self._managed = {**self._managed, **found}
         self._generation, self._managed_known = generation, True
         return found

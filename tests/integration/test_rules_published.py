@@ -273,3 +273,23 @@ async def test_a_gateway_says_that_other_rules_are_in_force_from_when_they_are_u
             await other.look()
             await forgotten.holds.release((await forgotten.holds.hold(ask_for(1))).request_id, "acme")
             assert forgotten.holds.outvoted == outvoted
+
+
+async def test_a_gateway_that_started_without_postgres_takes_over_files_and_overrules_nobody(
+    redis_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    ago_s, where = time.time() - HOUR_S, tmp_path / "b"
+    async with started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as other:
+        await other.command(9)
+        await other.look()
+        prepare(where, file_of(1), ago_s)
+        alone = Gateway(redis_url, "postgresql://nobody@127.0.0.1:1/nothing", where, HOUR_S)
+        await alone.postgres.start()
+        await alone.holds.start()
+        alone.write(file_of(2))
+        await alone.look()
+        assert [limit.amount for limit in alone.config.declared("acme").limits] == [2 * CREDIT]
+        assert await alone.in_force() == {"day": 1, "month": 9}
+        await alone.holds.close()
+        await alone.redis.close()
+        await alone.postgres.stop()
