@@ -30,6 +30,11 @@ REST_TIMES = 3
 """After a look that took its time, so many times as long nobody looks: whoever changes limits in a loop waits for that,
 and calls of others are served meanwhile."""
 REST_MAX_S = 1.0
+FRESH_MS = 60_000
+"""Files that are written where they are read are seen sooner, and copies that keep their times mostly are older."""
+REREAD_S = 60.0
+"""What was set by command is looked for this often without an announcement: one may have been lost with Redis, or with
+whoever was about to make it."""
 
 Stamp = tuple[int, int, int]
 
@@ -56,24 +61,30 @@ class ManagedSource(Protocol):
 class LiveConfig:
     """The last good version of both files. ``problems`` names files that were changed and refused."""
 
-    def __init__(self, settings: Settings, managed: ManagedSource | None = None) -> None:
+    def __init__(
+        self, settings: Settings, managed: ManagedSource | None = None, *, reread_s: float = REREAD_S
+    ) -> None:
         self._source = managed
+        self._reread_s = reread_s
         self._generation: bytes | None = None
         self._managed: dict[str, Managed] = {}
         self._managed_known = managed is None
         """Until then what others have published counts, rather than the file alone."""
+        self._reread_at_s = 0.0
         self._file_version = 0
+        self._versioned: Stamp | None = None
+        """The limits.yaml that has this version."""
         self._rested_at_s = 0.0
         self._limits = settings.limits
         self._pricing = settings.pricing
         self._catalogue = BundledCatalogue()
         self._ceilings = Ceilings.load()
-        self._stamps: dict[Path, Stamp | None] = {}
+        self._stamps = self._stamped()
         self._task: asyncio.Task[None] | None = None
         self._changed: Callable[[Loaded], Awaitable[None]] | None = None
         self._looking = asyncio.Lock()
         self.problems: dict[str, str] = {}
-        self.current = self._load()
+        self.current = self._load(self._stamps)
 
     def start(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         """Watch the files; ``changed`` hears of every new version before it counts as loaded."""
@@ -111,53 +122,65 @@ class LiveConfig:
             self._rested_at_s = ended_s + min(REST_MAX_S, REST_TIMES * (ended_s - began_s))
 
     async def _refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
-        before, generation = dict(self._stamps), self._generation
-        managed, known = dict(self._managed), self._managed_known
+        before = self._stamps, self._generation, self._managed, self._managed_known
         try:
-            set_since = await self._look_at_managed()
-            loaded = await self._reloaded(at_all_events=not known)
-            if loaded is None and set_since:  # in force also while a file is bad
-                loaded = await asyncio.to_thread(self._with, set_since)
-            if loaded is None:
-                return
+            await self._take_over(changed)
+        except BaseException as error:
+            # Whatever kept it from being taken over, also that nobody waits for it any more: the next look finds it.
+            self._stamps, self._generation, self._managed, self._managed_known = before
+            if isinstance(error, ConfigError):
+                self._refuse("published", error)
+            elif not isinstance(error, StoreUnavailable):
+                raise
+
+    async def _take_over(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
+        known = self._managed_known
+        set_since = await self._look_at_managed()
+        loaded = await self._reloaded(at_all_events=self._managed_known and not known)
+        if loaded is None and set_since:  # in force also while a file is bad
+            loaded = await asyncio.to_thread(self._with, set_since)
+        if loaded is not None:
             await changed(loaded)
-        except ConfigError as error:
-            self._refuse(error)
-            self._managed, self._managed_known = managed, known
-            return
-        except StoreUnavailable:
-            # A store is down: try again at the next look.
-            self._stamps, self._generation, self._managed = before, generation, managed
-            self._managed_known = known
-            return
-        self.current = loaded
-        log.info("configuration reloaded", extra={"orgs": len(loaded.directory.orgs)})
+            self.current = loaded
+            log.info("configuration reloaded", extra={"orgs": len(loaded.directory.orgs)})
+        self.problems.pop("published", None)
+        self.problems.pop("look", None)
 
     async def _reloaded(self, *, at_all_events: bool) -> Loaded | None:
         """Both files, if one of them changed and they are good."""
-        if not at_all_events and all(_stamp(path) == stamp for path, stamp in self._stamps.items()):
+        stamps = self._stamped()
+        if not at_all_events and stamps == self._stamps:
             return None
+        self._stamps = stamps
         try:
-            loaded = await asyncio.to_thread(self._load)
+            loaded = await asyncio.to_thread(self._load, stamps)
         except ConfigError as error:
-            self._refuse(error)
+            self._refuse("config", error)
             return None
-        self.problems = {}
+        self.problems.pop("config", None)
         return loaded
 
-    def _refuse(self, error: ConfigError) -> None:
-        self.problems = {"config": "; ".join(error.message.splitlines())}
-        log.error("changed configuration refused, the last good one stays", extra={"reason": str(error)})
+    def _refuse(self, what: str, error: ConfigError) -> None:
+        problem = "; ".join(error.message.splitlines())
+        if self.problems.get(what) != problem:
+            log.error("changed configuration refused, the last good one stays", extra={"reason": str(error)})
+        self.problems[what] = problem
 
     async def _look_at_managed(self) -> Mapping[str, Managed]:
         """The orgs for which something was set by command since the last look."""
         if self._source is None:
             return {}
         generation = await self._source.generation()
-        if self._managed_known and generation == self._generation:
+        announced = not self._managed_known or generation != self._generation
+        now_s = asyncio.get_running_loop().time()
+        if not announced and now_s < self._reread_at_s:
             return {}
-        found = await self._source.changed({org: one.version for org, one in self._managed.items()})
-        self._managed.update(found)
+        self._reread_at_s = now_s + self._reread_s
+        try:
+            found = await self._source.changed({org: one.version for org, one in self._managed.items()})
+        except StoreUnavailable:
+            return {}  # files are taken over all the same, and what was announced is asked for again
+        self._managed = {**self._managed, **found}
         self._generation, self._managed_known = generation, True
         return found
 
@@ -168,20 +191,25 @@ class LiveConfig:
                 await self.refresh(changed)
             except Exception:
                 # The edge of supervision: one look that fails must not be the last one.
-                self.problems = {"config": "cannot be read; see the log"}
+                self.problems["look"] = "cannot be read; see the log"
                 log.exception("looking for changed configuration failed, the last good one stays")
 
-    def _load(self) -> Loaded:
-        """Raises `ConfigError`. Stamps are taken before reading, so a change meanwhile is seen next time."""
-        before = self._stamps
-        self._stamps = {path: _stamp(path) for path in (self._limits, self._pricing) if path is not None}
+    def _stamped(self) -> dict[Path, Stamp | None]:
+        """Of both files. Taken before they are read, so that a change meanwhile is seen next time."""
+        return {path: _stamp(path) for path in (self._limits, self._pricing) if path is not None}
+
+    def _load(self, stamps: Mapping[Path, Stamp | None]) -> Loaded:
+        """Raises `ConfigError`."""
+        looked_ms = time.time_ns() // 1_000_000
         problems = Problems()
         limits, pricing = read_files(self._limits, self._pricing, problems)
         problems.raise_any()
         assert limits is not None
         assert pricing is not None
-        if self._stamps[self._limits] != before.get(self._limits):
-            self._file_version = _version(self._stamps[self._limits], newer_than=self._file_version)
+        stamp = stamps[self._limits]
+        if stamp != self._versioned:
+            self._file_version = _version(stamp, looked_ms, newer_than=self._file_version)
+            self._versioned = stamp
         declared = Directory.compile(limits, self._file_version if self._managed_known else 0)
         prices = PriceBook(pricing, limits.credit_usd, self._catalogue, self._ceilings)
         return Loaded(limits, declared, declared.with_managed(self._managed), prices)
@@ -209,11 +237,14 @@ def read_files(
         return read, None
 
 
-def _version(stamp: Stamp | None, newer_than: int) -> int:
-    """Of limits.yaml: when it was changed, in milliseconds. A change that is seen here is one whatever the time is that
-    the file came with, and a time in the future would stand against every change until then."""
-    changed_ms = stamp[0] // 1_000_000 if stamp else 0
-    return max(min(changed_ms, time.time_ns() // 1_000_000), newer_than + 1)
+def _version(stamp: Stamp | None, looked_ms: int, *, newer_than: int) -> int:
+    """Of limits.yaml, in milliseconds. A change that is seen here is one now, whatever time the file came with, unless
+    that was just now: so gateways that see it one after the other call it the same. The file that is there at the start
+    is as old as it says, but not of the future: that would stand against every change until then."""
+    changed_ms = min(stamp[0] // 1_000_000 if stamp else 0, looked_ms)
+    if newer_than and changed_ms < looked_ms - FRESH_MS:
+        changed_ms = looked_ms
+    return max(changed_ms, newer_than + 1)
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -75,11 +76,14 @@ def catalogue_provider(kind: str, catalogue: str | None = None) -> str | None:
     return catalogue if catalogue is not None else KINDS.get(kind, kind)
 
 
+RESOURCE_PATH = re.compile(r"(?:publishers/[^/]+/)?models/")
+"""How Google's APIs begin a model's name. Limits know a model by any of its names, so prices must take no others."""
+
+
 def bare_model(provider: str | None, model: str) -> str:
     """The model without the resource path in which Google's APIs name it (``models/…``, ``publishers/…``).
 
-    A tuned model keeps its path: its price is not that of a base model.
+    A tuned model keeps its path: its price is not that of a base model. So does what is no such path.
     """
-    if provider == "google" and not model.startswith("tunedModels/"):
-        return model.rpartition("models/")[2]
-    return model
+    path = RESOURCE_PATH.match(model) if provider == "google" else None
+    return model if path is None else model[path.end() :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,14 @@ from tests.support.simulator import simulator as simulator
 from tests.support.simulator import simulator_process as simulator_process
 
 _database_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tests run in several processes, and what they logged travels as UTF-8, which has no half of a surrogate pair."""
+    report = yield
+    report.sections = [(name, said.encode("utf-8", "replace").decode()) for name, said in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ class OrgRules:
         alerts: OrgAlerts = UNSAID,
         version: int = 0,
         file_version: int = 0,
+        managed_version: int = 0,
     ) -> None:
         self.org = org
         self.alerts = alerts
@@ -55,6 +56,8 @@ class OrgRules:
         is published wins."""
         self.file_version = file_version
         """Of limits.yaml, which decides between equal versions."""
+        self.managed_version = managed_version
+        """Of what was set by command, which decides between equal versions of one limits.yaml."""
         self.limits = tuple(limits)
         self.per_end_user = any(limit.each_end_user for limit in self.limits)
         self._by_scope: dict[tuple[Scope, str, bool], list[Limit]] = {}
@@ -63,6 +66,11 @@ class OrgRules:
             self._by_scope.setdefault(place, []).append(limit)
         for group in self._by_scope.values():
             group.sort(key=_order)
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Which of two that are published stands: the higher one."""
+        return self.version, self.file_version, self.managed_version
 
     def limits_for(self, subject: Subject, operation: str, model: str) -> tuple[Limit, ...]:
         """The limits that count a request: of the end user, then nearest scope first, shortest window first."""
@@ -83,7 +91,12 @@ class OrgRules:
         )
 
     def with_limits(
-        self, limits: Iterable[Limit], version: int, *, alerts: OrgAlerts | None = None
+        self,
+        limits: Iterable[Limit],
+        version: int,
+        *,
+        managed_version: int = 0,
+        alerts: OrgAlerts | None = None,
     ) -> OrgRules:
         return OrgRules(
             self.org,
@@ -94,6 +107,7 @@ class OrgRules:
             alerts=self.alerts if alerts is None else alerts,
             version=version,
             file_version=self.file_version,
+            managed_version=managed_version,
         )
 
     def to_json(self) -> bytes:
@@ -113,7 +127,9 @@ class OrgRules:
         return orjson.dumps(document)
 
     @classmethod
-    def from_json(cls, document: bytes, version: int) -> OrgRules:
+    def from_json(
+        cls, document: bytes, version: int, file_version: int = 0, managed_version: int = 0
+    ) -> OrgRules:
         """Raises `ConfigError` on a document that `to_json` cannot have written."""
         try:
             read = orjson.loads(document)
@@ -125,6 +141,8 @@ class OrgRules:
                 balance_required=read["balance_required"],
                 alerts=_alerts_from(read.get("alerts", {})),
                 version=version,
+                file_version=file_version,
+                managed_version=managed_version,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"the published rules of an org cannot be read: {error!r}") from error
@@ -234,7 +252,10 @@ class Directory:
         credit_usd: Decimal = Decimal("0.01"),
         allowed: Mapping[tuple[str, Scope, str], _Allowed] | None = None,
         teams: Iterable[tuple[str, str]] = (),
+        version: int = 0,
     ) -> None:
+        self.version = version
+        """Of the file, which says something of orgs that it does not name, too: that it limits them no more."""
         self.orgs = dict(orgs)
         self.teams = frozenset(teams)
         """(org, team) of those that limits.yaml declares."""
@@ -255,6 +276,7 @@ class Directory:
             credit_usd=file.credit_usd,
             allowed=compiled.allowed,
             teams=compiled.teams,
+            version=version,
         )
 
     def with_managed(self, managed: Mapping[str, Managed], onto: Directory | None = None) -> Directory:
@@ -265,9 +287,8 @@ class Directory:
         base = self if onto is None else onto
         orgs, allowed = dict(base.orgs), dict(base._allowed)
         for org, added in managed.items():
-            rules = self.rules(org)
+            rules = self.orgs.get(org) or _made_rules(org, added.made or MadeOrg(), self.version)
             if org not in self.orgs and added.made is not None:
-                rules = _made_rules(org, added.made)
                 allowed[org, Scope.ORG, org] = _Allowed(
                     added.made.allowed_models, added.made.allowed_operations
                 )
@@ -281,9 +302,17 @@ class Directory:
                 (*rules.limits, *extra),
                 # Never the file's own version, under which the file alone may have been published.
                 max(rules.version + 1, added.version),
+                managed_version=added.version,
                 alerts=rules.alerts.or_else(added.alerts),
             )
-        return Directory(orgs, keys=self.keys, credit_usd=self.credit_usd, allowed=allowed, teams=self.teams)
+        return Directory(
+            orgs,
+            keys=self.keys,
+            credit_usd=self.credit_usd,
+            allowed=allowed,
+            teams=self.teams,
+            version=self.version,
+        )
 
     def rules(self, org: str) -> OrgRules:
         """An org that the file does not name has no limits; its spending is counted all the same."""
@@ -322,12 +351,14 @@ def check_allow_lists(
         raise NotAllowed(f"{who} may not use this model; ask your administrator to allow it", param="model")
 
 
-def _made_rules(org: str, made: MadeOrg) -> OrgRules:
+def _made_rules(org: str, made: MadeOrg, version: int) -> OrgRules:
     return OrgRules(
         org,
         time_zone=made.time_zone,
         week_start=made.week_start,
         balance_required=made.balance_required,
+        version=version,
+        file_version=version,
     )
 
 

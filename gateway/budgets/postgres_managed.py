@@ -114,20 +114,20 @@ class ManagedLimits:
         async with self._postgres.transaction() as session:
             row = await session.fetch_one(_SQL["find"], *identity)
             before = None if row is None else _limit(row)
-            if before == after:
-                return before
-            await session.execute(_SQL[query], *identity, *values)
-            await bump(session, org, newer_than)
-            what = "limit:" + "/".join(part or "*" for part in identity)
-            await postgres_audit.record(
-                session,
-                actor=actor,
-                action=f"limit.{query}",
-                object=what,
-                org=org,
-                before=_said(before),
-                after=_said(after),
-            )
+            if before != after:
+                await session.execute(_SQL[query], *identity, *values)
+                await bump(session, org, newer_than)
+                what = "limit:" + "/".join(part or "*" for part in identity)
+                await postgres_audit.record(
+                    session,
+                    actor=actor,
+                    action=f"limit.{query}",
+                    object=what,
+                    org=org,
+                    before=_said(before),
+                    after=_said(after),
+                )
+        # Also of what is so already: whoever set it may have been kept from saying so.
         await self.announce()
         return before
 

@@ -23,13 +23,12 @@ from gateway.budgets.balances import (
 )
 from gateway.budgets.keyspace import PartitionKeys, decode, encode, partition_keys, partition_of
 from gateway.budgets.ports import Ledger
+from gateway.budgets.redis_protecting import PROTECTED_US, protected
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import BUILD, BUILT, CHANGE, STANDING
 from gateway.errors import StoreUnavailable
 from gateway.stores.redis import RedisCalls
 
-PROTECTED_US = 5_000_000
-"""How long nobody else begins to build a balance that somebody is at; asking the ledger takes milliseconds."""
 BUSY_WAIT_S = 0.02
 BUSY_WAITS = 250
 STREAM_PAGE = 1000
@@ -42,7 +41,6 @@ class RedisBalances:
         self._ledger = ledger
         self._partitions = partitions
         self._building: dict[str, asyncio.Task[None]] = {}
-        self._failed: set[str] = set()
 
     def _keys(self, org: str) -> PartitionKeys:
         return partition_keys(partition_of(org, self._partitions))
@@ -133,24 +131,22 @@ class RedisBalances:
 
     def _ended(self, org: str, task: asyncio.Task[None]) -> None:
         del self._building[org]
-        if task.cancelled() or task.exception() is not None:
-            self._failed.add(org)
-        else:
-            self._failed.discard(org)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have given up
 
     async def _build(self, org: str) -> None:
         keys, token = self._keys(org), secrets.token_hex(8)
-        protected_us = 0 if org in self._failed else PROTECTED_US
         answer = await self._redis.run(
             BUILD,
             (keys.holds, keys.sequence, keys.balance(org)),
-            (token, protected_us, encode(org)),
+            (token, PROTECTED_US, encode(org)),
         )
         if answer[0] == b"busy":
             await asyncio.sleep(BUSY_WAIT_S)
         if answer[0] != b"attached":
             return
-        books, unread = await self._books(keys, org, int(answer[1]))
+        async with protected(self._redis, keys.balance(org), token):
+            books, unread = await self._books(keys, org, int(answer[1]))
         arguments = (token, books.granted, books.spent + unread, books.change_id, books.rungs)
         reference = "" if books.reference is None else books.reference
         # Lost: another gateway took over, and what it adds is right.

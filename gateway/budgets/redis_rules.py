@@ -1,4 +1,4 @@
-"""The rules that all gateways decide by: published to Redis, the highest version wins."""
+"""The rules that all gateways decide by: published to Redis, the highest rank wins (decision 0017)."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class PublishedRules:
         self._planners: dict[str, Planner] = {}
         self._told: dict[str, OrgRules] = {}
         """What this gateway has published, by org."""
+        self._own: dict[str, bytes] = {}
+        """The documents of what this gateway was told itself, by org."""
         self.outvoted: set[str] = set()
         """Orgs for which others have published what this gateway has no knowledge of, or an older version."""
         self.directory = directory
@@ -56,6 +58,9 @@ class PublishedRules:
     async def replace(self, directory: Directory) -> None:
         """Publish every org whose rules are not those published before. Raises `StoreUnavailable`."""
         self.directory = directory
+        for org in self._own.keys() - directory.orgs.keys():
+            del self._own[org]
+            self.outvoted.discard(org)
         rules = [rules for org, rules in directory.orgs.items() if self._told.get(org) is not rules]
         for start in range(0, len(rules), PUBLISHED_AT_ONCE):
             await asyncio.gather(*map(self.publish, rules[start : start + PUBLISHED_AT_ONCE]))
@@ -64,22 +69,18 @@ class PublishedRules:
         """Publish ``rules`` unless newer ones are there; either way, go by what is there afterwards."""
         keys = self.keys(rules.org)
         document, names = await _off_loop(len(rules.limits), lambda: (rules.to_json(), identities(rules)))
-        answer = await self._redis.run(
-            PUBLISH, (keys.rules(rules.org),), (rules.version, rules.file_version, document, *names)
-        )
+        answer = await self._redis.run(PUBLISH, (keys.rules(rules.org),), (*rules.rank, document, *names))
+        if rules.version and rules is self.directory.orgs.get(rules.org):
+            self._own[rules.org] = document
         planner = await self._take(rules.org, answer)
         self._told[rules.org] = rules
-        if rules.version and _fields(answer)[b"d"] != document:
-            self.outvoted.add(rules.org)
-        else:
-            self.outvoted.discard(rules.org)
         return planner
 
     async def load(self, org: str) -> Planner:
         """Take what others published; publish what the file says if that is newer, or nothing is there."""
         answer = await self._redis.command("HGETALL", self.keys(org).rules(org))
         ours = self.directory.rules(org)
-        if not answer or int(_fields(answer)[b"v"]) < ours.version:
+        if not answer or _rank(_fields(answer)) < ours.rank:
             return await self.publish(ours)
         return await self._take(org, answer)
 
@@ -87,12 +88,16 @@ class PublishedRules:
         """Redis forgot the rules of ``org``: publish the newest that this gateway has seen."""
         known = self._planners.get(org)
         ours = self.directory.rules(org)
-        newest = known.rules if known is not None and known.rules.version > ours.version else ours
+        newest = known.rules if known is not None and known.rules.rank > ours.rank else ours
         return await self.publish(newest)
 
     async def _take(self, org: str, flat: list[bytes]) -> Planner:
         fields = _fields(flat)
-        rules = await _off_loop(len(fields), lambda: OrgRules.from_json(fields[b"d"], int(fields[b"v"])))
+        if self._own.get(org, fields[b"d"]) == fields[b"d"]:
+            self.outvoted.discard(org)
+        else:
+            self.outvoted.add(org)
+        rules = await _off_loop(len(fields), lambda: OrgRules.from_json(fields[b"d"], *_rank(fields)))
         planner = Planner(
             rules,
             {name[2:].decode(): int(since) for name, since in fields.items() if name.startswith(b"i:")},
@@ -112,3 +117,8 @@ async def _off_loop(limits: int, work: Callable[[], Made]) -> Made:
 
 def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _rank(fields: dict[bytes, bytes]) -> tuple[int, int, int]:
+    """As `OrgRules.rank`. Gateways of before published a version alone."""
+    return int(fields[b"v"]), int(fields.get(b"f", 0)), int(fields.get(b"m", 0))

@@ -17,12 +17,11 @@ from gateway.budgets.plan import Charge
 from gateway.budgets.ports import Ledger
 from gateway.budgets.redis_announcing import Announcer
 from gateway.budgets.redis_charged import ChargedBefore
+from gateway.budgets.redis_protecting import PROTECTED_US, protected
 from gateway.budgets.redis_record import HoldRecord
 from gateway.budgets.redis_scripts import ATTACH, FINISH
 from gateway.stores.redis import RedisCalls
 
-PROTECTED_US = 5_000_000
-"""How long nobody else starts seeding a counter that somebody is at; a ledger query takes milliseconds."""
 BUSY_WAIT_S = 0.02
 
 
@@ -34,7 +33,6 @@ class Seeder:
         self._before = ChargedBefore(redis, ledger)
         self._announcer = Announcer(redis)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._failed: set[str] = set()
 
     async def seed(self, charges: Iterable[Charge], keys: PartitionKeys) -> None:
         """Make the counters of ``charges`` usable, or wait a moment for whoever is doing so.
@@ -58,26 +56,24 @@ class Seeder:
 
     def _ended(self, key: str, task: asyncio.Task[None]) -> None:
         del self._running[key]
-        if task.cancelled() or task.exception() is not None:
-            self._failed.add(key)
-        else:
-            self._failed.discard(key)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have given up
 
     async def _seed(self, charge: Charge, keys: PartitionKeys) -> None:
         token = secrets.token_hex(8)
         held = await self._matching_holds(charge, keys)
         expiry = "" if charge.expiry_ms is None else charge.expiry_ms
-        protected_us = 0 if charge.key in self._failed else PROTECTED_US
         answer = await self._redis.run(
             ATTACH,
             (keys.holds, keys.sequence, keys.counter_index, charge.key),
-            (token, charge.since_us, expiry, protected_us, *held),
+            (token, charge.since_us, expiry, PROTECTED_US, *held),
         )
         if answer[0] == b"busy":
             await asyncio.sleep(BUSY_WAIT_S)
         if answer[0] != b"attached":
             return
-        (base,) = await self._before.each([charge], keys, int(answer[1]))
+        async with protected(self._redis, charge.key, token):
+            (base,) = await self._before.each([charge], keys, int(answer[1]))
         # Lost: another gateway took over, and what it adds is right.
         answer = await self._redis.run(FINISH, (charge.key,), (token, base))
         if answer[0] == b"ok" and base:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_PATH = "models/"
+from pricing.catalogue import RESOURCE_PATH
 
 
 def plain(model: str) -> str:
@@ -10,7 +10,9 @@ def plain(model: str) -> str:
 
     Prices do not tell such spellings apart either, and where a provider does not, a limit must not.
     """
-    return model.lower().removeprefix(_PATH)
+    lowered = model.lower()
+    path = RESOURCE_PATH.match(lowered)
+    return lowered if path is None else lowered[path.end() :]
 
 
 def model_matches(wildcard: str, model: str) -> bool:

@@ -177,6 +177,8 @@ class Keyring:
         still = {(record.org_id, record.key_id) for record in keys.values()}
         # An id that lives on under another digest was rotated: the id itself must go on working.
         gone = tuple(record for record in removed.values() if (record.org_id, record.key_id) not in still)
+        if removed:
+            self._forget()  # no generation tells of it
         return FileChange(added, gone)
 
     async def start(self) -> None:

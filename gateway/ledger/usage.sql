@@ -176,14 +176,14 @@ LEFT JOIN LATERAL (
               WHEN 'org' THEN r.org_id WHEN 'team' THEN r.team_id WHEN 'user' THEN r.user_id ELSE r.key_id END
           AND (asked.operation IS NULL OR r.operation = asked.operation)
           AND (asked.model_pattern IS NULL
-               OR regexp_replace(lower(r.model), '^models/', '') LIKE asked.model_pattern)
+               OR regexp_replace(lower(r.model), '^(publishers/[^/]+/)?models/', '') LIKE asked.model_pattern)
         UNION ALL
         SELECT h.credits_microcredits
         FROM usage_hours h
         WHERE asked.whole AND asked.scope = 'org' AND h.org_id = asked.org_id AND asked.scope_id = h.org_id
           AND (asked.operation IS NULL OR h.operation = asked.operation)
           AND (asked.model_pattern IS NULL
-               OR regexp_replace(lower(h.model), '^models/', '') LIKE asked.model_pattern)
+               OR regexp_replace(lower(h.model), '^(publishers/[^/]+/)?models/', '') LIKE asked.model_pattern)
         UNION ALL
         SELECT d.credits_microcredits
         FROM usage_days d
@@ -192,7 +192,7 @@ LEFT JOIN LATERAL (
               WHEN 'team' THEN d.team_id WHEN 'user' THEN d.user_id ELSE d.key_id END
           AND (asked.operation IS NULL OR d.operation = asked.operation)
           AND (asked.model_pattern IS NULL
-               OR regexp_replace(lower(d.model), '^models/', '') LIKE asked.model_pattern)
+               OR regexp_replace(lower(d.model), '^(publishers/[^/]+/)?models/', '') LIKE asked.model_pattern)
     ) sums
     WHERE asked.end_user IS NULL
 ) AS rolled ON true
@@ -208,7 +208,8 @@ LEFT JOIN LATERAL (
       AND asked.scope_id = CASE asked.scope
           WHEN 'org' THEN e.org_id WHEN 'team' THEN e.team_id WHEN 'user' THEN e.user_id ELSE e.key_id END
       AND (asked.operation IS NULL OR e.operation = asked.operation)
-      AND (asked.model_pattern IS NULL OR regexp_replace(lower(e.model), '^models/', '') LIKE asked.model_pattern)
+      AND (asked.model_pattern IS NULL
+           OR regexp_replace(lower(e.model), '^(publishers/[^/]+/)?models/', '') LIKE asked.model_pattern)
 ) AS unseen ON true
 LEFT JOIN LATERAL (
     SELECT sum(e.credits_microcredits) AS microcredits
@@ -223,7 +224,8 @@ LEFT JOIN LATERAL (
       AND asked.scope_id = CASE asked.scope
           WHEN 'org' THEN e.org_id WHEN 'team' THEN e.team_id WHEN 'user' THEN e.user_id ELSE e.key_id END
       AND (asked.operation IS NULL OR e.operation = asked.operation)
-      AND (asked.model_pattern IS NULL OR regexp_replace(lower(e.model), '^models/', '') LIKE asked.model_pattern)
+      AND (asked.model_pattern IS NULL
+           OR regexp_replace(lower(e.model), '^(publishers/[^/]+/)?models/', '') LIKE asked.model_pattern)
 ) AS own ON true
 ORDER BY asked.place
 

@@ -67,3 +67,7 @@ class Watchman:
                 await self.round()
             except StoreUnavailable as error:
                 log.warning("could not reconcile", extra={"reason": str(error)})
+            except Exception:
+                # The edge of a loop that has to outlive everything: a table that is dropped just now, or rules of
+                # another version, must not end it for good and without a word.
+                log.exception("could not reconcile; the next round tries again")

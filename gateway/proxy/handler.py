@@ -125,6 +125,7 @@ class Proxy:
             raise BadRequest(f"A {request.method} request has no body here; send it without one.")
         call = await _understood(target, body, request.headers)
         prepared = self._prepared(target.provider, call, key, request_id, request.headers)
+        key_changes = self.open_streams.changes
         prepared, hold = await self._admissions.hold(prepared)
         async with hold:
             self._metrics.holds.inc()
@@ -135,7 +136,7 @@ class Proxy:
             credential = None if flight.worth_draining else client_key(request.headers, request.query)
             try:
                 await flight.exchange.start(*flight.request)
-                with self.open_streams.opened(credential, flight.exchange):
+                with self.open_streams.opened(credential, flight.exchange, key_changes):
                     response, charge = await self._replies.send(request, flight)
             except (asyncio.CancelledError, ClientGone):
                 hold.hand_over()

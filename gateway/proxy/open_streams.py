@@ -38,15 +38,23 @@ class OpenStreams:
         self._by_key: dict[str, set[Stoppable]] = {}
         self._checking: asyncio.Task[None] | None = None
         self._again = False
+        self.changes = 0
+        """How often keys were changed somewhere."""
 
-    def opened(self, key: str | None, stream: Stoppable) -> AbstractContextManager[None]:
-        """While the block runs, ``stream`` is stopped when ``key`` is found to be no good any more. None: never."""
-        return _UNWATCHED if key is None else self._watched(key, stream)
+    def opened(self, key: str | None, stream: Stoppable, changes: int) -> AbstractContextManager[None]:
+        """While the block runs, ``stream`` is stopped when ``key`` is found to be no good any more. None: never.
+
+        ``changes``: as they were when ``key`` was last known to be good. What came since was looked at without this
+        stream, as its request was still on its way to the provider.
+        """
+        return _UNWATCHED if key is None else self._watched(key, stream, changes)
 
     @contextmanager
-    def _watched(self, key: str, stream: Stoppable) -> Iterator[None]:
+    def _watched(self, key: str, stream: Stoppable, changes: int) -> Iterator[None]:
         streams = self._by_key.setdefault(key, set())
         streams.add(stream)
+        if changes != self.changes:
+            self._look()
         try:
             yield
         finally:
@@ -56,6 +64,10 @@ class OpenStreams:
 
     def check(self) -> None:
         """Keys were changed somewhere: look whether those of open streams are still good."""
+        self.changes += 1
+        self._look()
+
+    def _look(self) -> None:
         if self._checking is not None and not self._checking.done():
             self._again = True
         elif self._by_key:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import redis
@@ -79,8 +80,8 @@ class Fleet:
         self.ledger = RecordedLedger(url)
         self.gateways: list[Gateway] = []
 
-    async def gateway(self, directory: Directory) -> Gateway:
-        made = Gateway(self.url, directory, self.ledger)
+    async def gateway(self, directory: Directory, ledger: RecordedLedger | None = None) -> Gateway:
+        made = Gateway(self.url, directory, ledger or self.ledger)
         self.gateways.append(made)
         await made.holds.start()
         return made
@@ -200,6 +201,31 @@ async def test_a_seeding_whose_gateway_died_is_taken_over(
     assert (await living.counter(Scope.KEY, Window.DAY)).settled == 400
 
 
+async def test_gateways_do_not_take_a_seeding_from_each_other_while_the_ledger_is_slow(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.budgets.redis_seeding.PROTECTED_US", 200_000)
+    monkeypatch.setattr("gateway.budgets.redis_protecting.PROTECT_EVERY_S", 0.02)
+    monkeypatch.setattr("gateway.budgets.redis_holds.HOLD_ATTEMPTS_S", 1.0)
+    first, second = await fleet.gateway(directory_of()), await fleet.gateway(directory_of())
+    await first.spend(400)
+    await first.holds.set_directory(NEW_DAY_LIMIT)
+    fleet.ledger.asked.clear()
+    fleet.ledger.queries.clear()
+    fleet.ledger.before_answer = answer = asyncio.Event()
+    seeding = asyncio.create_task(first.holds.hold(ask_for(1)))
+    await fleet.ledger.asked.wait()
+    with pytest.raises(StoreUnavailable):  # five times as long as one protects who is not heard of
+        await second.holds.hold(ask_for(1))
+    asked = len(fleet.ledger.queries)
+    answer.set()
+    assert (await first.holds.hold(ask_for(100))).remaining is not None
+    assert asked == 1
+    with suppress(StoreUnavailable):  # it waited as long as the second one
+        await seeding
+    assert (await second.counter(Scope.KEY, Window.DAY)).settled == 400
+
+
 async def test_when_the_ledger_is_down_nothing_is_admitted_on_an_unknown_counter(fleet: Fleet) -> None:
     gateway = await fleet.gateway(directory_of())
     await gateway.spend(400)
@@ -209,6 +235,33 @@ async def test_when_the_ledger_is_down_nothing_is_admitted_on_an_unknown_counter
         await gateway.holds.hold(ask_for(1))
     fleet.ledger.down = False
     assert (await gateway.holds.hold(ask_for(100))).remaining == 500
+
+
+async def test_a_gateway_that_the_ledger_does_not_answer_keeps_no_other_from_seeding(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.budgets.redis_holds.HOLD_ATTEMPTS_S", 0.2)
+    cut_off = RecordedLedger(fleet.url)
+    cut_off.down = True
+    alone, other = await fleet.gateway(directory_of()), await fleet.gateway(directory_of(), cut_off)
+    await alone.spend(400)
+    await alone.holds.set_directory(NEW_DAY_LIMIT)
+    with pytest.raises(StoreUnavailable):
+        await other.holds.hold(ask_for(1))
+    fleet.ledger.asked.clear()
+    fleet.ledger.queries.clear()
+    fleet.ledger.before_answer = answer = asyncio.Event()
+    seeding = asyncio.create_task(alone.holds.hold(ask_for(100)))
+    async with asyncio.timeout(1):
+        await fleet.ledger.asked.wait()
+    with pytest.raises(StoreUnavailable):
+        await other.holds.hold(ask_for(1))
+    answer.set()
+    with suppress(StoreUnavailable):  # it waited as long as the other one
+        await seeding
+    assert (await alone.holds.hold(ask_for(100))).remaining is not None
+    assert len(fleet.ledger.queries) == 1
+    cut_off.close()
 
 
 async def test_a_limit_that_comes_back_counts_what_was_spent_without_it(fleet: Fleet) -> None:
@@ -240,10 +293,17 @@ async def test_the_highest_version_wins_on_all_gateways(fleet: Fleet) -> None:
     assert (await new.holds.limits("acme")).version == 2
 
 
-async def test_equal_content_under_a_new_version_changes_nothing(fleet: Fleet) -> None:
+async def test_equal_content_under_a_new_version_changes_that_alone(fleet: Fleet) -> None:
     first = await fleet.gateway(directory_of([key_limit(100)], version=1))
+    key = first.holds.keys("acme").rules("acme")
+    flat = await first.store.command("HGETALL", key)
     await fleet.gateway(directory_of([key_limit(100)], version=7))
-    assert (await first.holds.limits("acme")).version == 1
+    before, after = (
+        dict(zip(all_of_it[::2], all_of_it[1::2], strict=True))
+        for all_of_it in (flat, await first.store.command("HGETALL", key))
+    )
+    assert (before.pop(b"v"), after.pop(b"v")) == (b"1", b"7")
+    assert after == before
 
 
 async def test_a_fresh_window_needs_no_ledger(fleet: Fleet) -> None:

@@ -242,7 +242,8 @@ async def test_counters_select_rows_by_scope_window_operation_and_model(place: P
     )
     await place.commit(("e", 5, 10_000), admission=replace(ADMISSION, org_id="other"))
     await place.commit(("f", 6, 100_000), started_at_us=MIDNIGHT_US + DAY_US)
-    await place.commit(("F", 7, 1_000_000), admission=replace(ADMISSION, model="models/Gemini-2.5-Pro"))
+    path = "publishers/google/models/"
+    await place.commit(("F", 7, 1_000_000), admission=replace(ADMISSION, model=f"{path}Gemini-2.5-Pro"))
     day = replace(TOTAL, window=Window.DAY, start_us=MIDNIGHT_US, end_us=MIDNIGHT_US + DAY_US)
     expected = [
         (TOTAL, 1_101_111),

@@ -214,6 +214,16 @@ def test_a_kind_is_looked_up_under_its_catalogue_name(
     assert listed_as in bundled.price(kind, kind, model, NOW_S).ref
 
 
+@pytest.mark.parametrize(
+    "path", ["models/models/", "x/models/", "publishers/google/models/models/", "xmodels/"]
+)
+def test_no_price_is_found_under_a_path_by_which_limits_do_not_know_the_model(
+    bundled: PriceBook, path: str
+) -> None:
+    with pytest.raises(UnpricedModel):
+        bundled.price("gemini", "gemini", f"{path}gemini-2.5-flash", NOW_S)
+
+
 def test_a_compatible_server_may_name_its_place_in_the_catalogue(bundled: PriceBook) -> None:
     price = bundled.price("together", "openai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", NOW_S, "together")
     assert "together/" in price.ref
