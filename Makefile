@@ -29,7 +29,7 @@ run: setup ## run Tollgate with its own Redis, Postgres and a simulated provider
 
 .PHONY: test
 test: develop ## run all tests (ARGS="tests/unit -k sse")
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: check
 check: develop ## format, lint, types, layers; changes nothing

@@ -19,6 +19,7 @@ from gateway.settings.document import read_document
 from gateway.settings.problems import Problems, violations
 from gateway.settings.section import Section
 from gateway.settings.time_zones import is_zone
+from pricing.catalogue import RESOURCE_PATH
 
 MICROCREDITS_MAX = 2**53
 """The greatest amount: the scripts in Redis compare amounts as doubles, which are exact up to here."""
@@ -99,7 +100,23 @@ Microcredits = Annotated[
     ),
 ]
 OperationName = Literal["chat", "image", "audio", "embedding", "batch", "other"]
-ModelPattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
+
+
+def _tells_models_apart(pattern: str) -> str:
+    """Models are compared without Google's resource path: a wildcard right behind it would pick those of everybody."""
+    path = RESOURCE_PATH.match(pattern.lower())
+    if path is not None and pattern.startswith("*", path.end()):
+        raise ValueError(
+            f"{pattern!r} would pick models of all providers; write their names, without the path, e.g. 'gemini-*'"
+        )
+    return pattern
+
+
+ModelPattern = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$"),
+    AfterValidator(_tells_models_apart),
+]
 
 
 def _ascending(levels: tuple[int, ...]) -> tuple[int, ...]:
