@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 TOLLGATE = Path(sys.executable).parent / "tollgate"
 

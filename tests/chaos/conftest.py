@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.fleet import Fleet, running_fleet
 from tests.support.gateway import UPSTREAM_KEYS
-from tests.support.servers import TestPostgres, free_port
+from tests.support.ports import free_port
+from tests.support.servers import TestPostgres
 from tests.support.simulator import SimulatorProcess, new_label
 
 HOLD_TTL_S = 2

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from aiosmtpd.smtp import SMTP as SmtpProtocol
 
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 
 class MailServer:

@@ -21,7 +21,8 @@ import asyncpg
 import pytest
 import yaml
 
-from tests.support.servers import TestPostgres, TestRedis, free_port
+from tests.support.ports import free_port
+from tests.support.servers import TestPostgres, TestRedis
 from tests.support.simulator import SimulatorProcess
 
 TOLLGATE = Path(sys.executable).parent / "tollgate"

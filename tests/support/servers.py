@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from gateway.embedded.account import Account, account_for
 from gateway.embedded.postgres_server import PostgresServer
 from gateway.embedded.process import Placement
 from gateway.embedded.redis_server import RedisServer
+from tests.support.ports import free_port
 
 # A crash of the machine is nothing that a test run must survive.
 POSTGRES_SETTINGS = {
@@ -150,14 +150,6 @@ def pids_below(directory: Path) -> list[int]:
         if process.pid != os.getpid() and any(Path(path).is_relative_to(directory) for path in open_paths):
             found.append(process.pid)
     return found
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _place(directory: Path, name: str) -> tuple[Placement, Account]:
