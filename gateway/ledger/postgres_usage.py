@@ -81,7 +81,8 @@ class UsageTable:
         async with self._postgres.session() as session:
             await session.execute(_SQL["create_stage"])
             async with session.transaction():
-                await session.copy_in("usage_stage", COLUMNS, rows)
+                # Plain tuples: a named one is indexed, for each column, through a method call.
+                await session.copy_in("usage_stage", COLUMNS, map(tuple, rows))
                 new: int = await session.fetch_value(_SQL["move_stage"])
         return new
 

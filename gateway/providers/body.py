@@ -52,14 +52,17 @@ class Span:
 class Document:
     """A parsed body: values by name for reading, spans by name for splicing."""
 
-    __slots__ = ("_lean", "_text", "body", "root")
+    __slots__ = ("_escaped", "_lean", "_text", "body", "root")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
         self._lean: Lean | None = lean(body) if len(body) > PARSE_WHOLE_BYTES_MAX else None
         self._text = body if self._lean is None else self._lean.data
         """The JSON that was parsed: the body, or the lean form of it."""
-        self.root: dict[str, Any] = _parse(self._text)
+        # Not `in`, here and below: for bytes in bytes, Python first makes and drops an exception.
+        self._escaped = self._text.find(b"\\u00") >= 0
+        """Whether any plain character may be spelled with an escape."""
+        self.root: dict[str, Any] = _parse(self._text, self._escaped)
 
     @property
     def whole(self) -> bool:
@@ -91,7 +94,7 @@ class Document:
         text = self._text
         key = b'"%b"' % path[-1].encode()
         at = text.find(key)
-        if at >= 0 and text.find(key, at + 1) < 0 and b"\\u00" not in text:
+        if at >= 0 and text.find(key, at + 1) < 0 and not self._escaped:
             colon = _COLON.match(text, at + len(key))
             if colon is not None:
                 return colon.end(), _value_end(text, colon.end())
@@ -150,9 +153,9 @@ class Document:
     def asks_long_ttl(self) -> bool:
         """Whether any ``ttl`` in the body is something else than five minutes."""
         text = self._text
-        if b"\\u00" in text and _ESCAPED_ASCII.search(text):
+        if self._escaped and _ESCAPED_ASCII.search(text):
             text = orjson.dumps(self.root)
-        return b'"ttl"' in text and _TTL.search(text) is not None
+        return text.find(b'"ttl"') >= 0 and _TTL.search(text) is not None
 
     def check_names(self, controlled: frozenset[str], *path: str, camel: bool = False) -> None:
         """Refuse a second spelling of a member that decides the price, in the object at ``path``.
@@ -177,7 +180,7 @@ class Document:
             if fold in seen:
                 _refuse(name, f"{name!r} is given twice, also as {seen[fold]!r}; send one of them.", path)
             seen[fold] = name
-        if b"\\u00" in self._text and _ESCAPED_ASCII.search(self._text):
+        if self._escaped and _ESCAPED_ASCII.search(self._text):
             self._check_escapes(controlled, path)
 
     def _check_escapes(self, controlled: frozenset[str], path: tuple[str, ...]) -> None:
@@ -215,7 +218,7 @@ def _value_end(text: bytes, start: int) -> int:
         at = at + 1 if skipped is None else skipped.end()
 
 
-def _parse(text: bytes) -> dict[str, Any]:
+def _parse(text: bytes, escaped: bool) -> dict[str, Any]:
     try:
         root = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -226,7 +229,7 @@ def _parse(text: bytes) -> dict[str, Any]:
         written = orjson.dumps(root)
     except TypeError as error:  # orjson says this of what it can read but not write: too deep
         raise BadRequest(f"The body is nested deeper than {DEPTH_MAX} levels.") from error
-    if written.count(b'"') != text.count(b'"') or b"\\u0022" in text:
+    if written.count(b'"') != text.count(b'"') or (escaped and b"\\u0022" in text):
         json.loads(text, object_pairs_hook=_unique)
     return root
 

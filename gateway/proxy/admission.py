@@ -163,7 +163,7 @@ def price_lookup(book: PriceBook, provider: Provider) -> PriceOf:
     now_s = int(time.time())
 
     def price_of(model: str) -> Price:
-        return book.price(provider.name, provider.kind, model, now_s, provider.settings.catalogue)
+        return book.price(provider.name, provider.kind, model, now_s, provider.catalogue)
 
     return price_of
 

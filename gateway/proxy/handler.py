@@ -63,7 +63,8 @@ class Proxy:
         metrics: Metrics,
         fallback: Dialect,
     ) -> None:
-        self._settings = settings
+        self._header_bytes_max = settings.header_bytes_max
+        self._body_bounds = settings.body_bytes_max, settings.body_timeout_s, settings.body_total_timeout_s
         self._providers = providers
         self._keys = keys
         self._admissions = admissions
@@ -85,7 +86,7 @@ class Proxy:
             query = request.query if asked else NO_QUERY
             provider, path = self._located(request.method, raw_path, query, request.headers)
             dialect, provider_name = provider.dialect, provider.name
-            check_head(request, self._settings.header_bytes_max)
+            check_head(request, self._header_bytes_max)
             key = await self._authenticated(client_key(request.headers, query))
             route = dialect.match(request.method, path, query)
             if route is None:
@@ -116,10 +117,7 @@ class Proxy:
         """One understood request, from its body to its settlement."""
         if target.route.metered:
             require_json(request.headers.get("content-type"))
-        bounds = self._settings
-        body = await read_body(
-            request, bounds.body_bytes_max, bounds.body_timeout_s, bounds.body_total_timeout_s, share
-        )
+        body = await read_body(request, *self._body_bounds, share)
         if body and request.method != "POST":
             # Servers that take no body here would read it as the next request.
             raise BadRequest(f"A {request.method} request has no body here; send it without one.")

@@ -15,8 +15,9 @@ class InFlight:
         self._none.set()
 
     def __enter__(self) -> None:
+        if not self._count:
+            self._none.clear()
         self._count += 1
-        self._none.clear()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import chain, compress
-from operator import itemgetter
 from urllib.parse import unquote_plus
 
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -50,7 +49,7 @@ def check_head(request: web.BaseRequest, bytes_max: int) -> None:
     """
     if request.version not in (HttpVersion11, HttpVersion10):
         raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    if sum(map(len, chain.from_iterable(request.raw_headers))) > bytes_max:
+    if len(b"".join(chain.from_iterable(request.raw_headers))) > bytes_max:
         raise BadRequest(f"The headers are larger than the {bytes_max} bytes accepted here.")
 
 
@@ -132,7 +131,11 @@ def _require_json(content_type: str) -> None:
 def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
     """The client's headers that the provider should see, as they were spelled."""
     headers = request.raw_headers
-    kept = list(compress(headers, map(_GOES_ON.__getitem__, map(_NAME, headers))))
+    names = [name for name, _ in headers]
+    verdicts = list(map(_GOES_ON.get, names))
+    if None in verdicts:
+        verdicts = [_GOES_ON[name] for name in names]
+    kept = list(compress(headers, verdicts))
     if "connection" not in request.headers:
         return kept
     named: set[bytes] = set()
@@ -161,7 +164,6 @@ class _Verdicts(dict[bytes, bool]):
 
 
 _GOES_ON = _Verdicts()
-_NAME: Callable[[tuple[bytes, bytes]], bytes] = itemgetter(0)
 
 
 def forwarded_query(query: str) -> str:
@@ -182,6 +184,7 @@ class Attribution:
 
 
 NO_TAGS: Mapping[str, str] = {}
+UNSAID = Attribution(None, None, NO_TAGS)
 
 
 def attribution(headers: Mapping[str, str], *, trusted: bool = False) -> Attribution:
@@ -196,11 +199,11 @@ def attribution(headers: Mapping[str, str], *, trusted: bool = False) -> Attribu
             "'.', '_', '@', '+', ':', '-', and begin with a letter or digit.",
             param="x-tollgate-user",
         )
-    return Attribution(
-        end_user=end_user,
-        conversation_id=_identifier(headers, "x-tollgate-conversation"),
-        tags=_tags(headers.get("x-tollgate-tags")),
-    )
+    conversation_id = _identifier(headers, "x-tollgate-conversation")
+    tags = _tags(headers.get("x-tollgate-tags"))
+    if end_user is None and conversation_id is None and tags is NO_TAGS:
+        return UNSAID
+    return Attribution(end_user, conversation_id, tags)
 
 
 def _identifier(headers: Mapping[str, str], name: str) -> str | None:

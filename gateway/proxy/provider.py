@@ -20,10 +20,9 @@ class Provider:
     dialect: Dialect
     pool: UpstreamPool
     keys: UpstreamKeys
-
-    @property
-    def kind(self) -> str:
-        return self.settings.kind
+    kind: str
+    catalogue: str | None
+    """See `gateway.settings.providers.ProviderSettings`."""
 
 
 class Providers:
@@ -39,6 +38,8 @@ class Providers:
                 dialect=dialects[provider.kind],
                 pool=UpstreamPool(provider),
                 keys=UpstreamKeys(provider.keys, clock),
+                kind=provider.kind,
+                catalogue=provider.catalogue,
             )
             for name, provider in settings.providers.items()
         }

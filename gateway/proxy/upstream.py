@@ -16,7 +16,6 @@ from typing import Protocol, cast
 import httptools
 
 from gateway.errors import UpstreamError, UpstreamTimeout
-from gateway.settings.providers import ProviderSettings
 
 WRITE_SLICE_BYTES = 256 * 1024
 """Large bodies are handed to the transport in slices, so that TLS never buffers a second copy of the whole."""
@@ -53,7 +52,9 @@ class Sink(Protocol):
 class Pool(Protocol):
     """Whose a connection is: see `gateway.proxy.upstream_pool`."""
 
-    settings: ProviderSettings
+    first_byte_s: float
+    """How long a provider may be silent before its reply, and `idle_s` within it."""
+    idle_s: float
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """Its exchange is over and it may carry another."""
@@ -101,7 +102,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink = sink
         self._written = False
         self._last_read_at = self._loop.time()
-        self._watch(self._pool.settings.timeouts.first_byte_s)
+        self._watch(self._pool.first_byte_s)
         body_bytes = sum(len(part) for part in body)
         if body_bytes <= WRITE_SLICE_BYTES:
             self.transport.write(b"".join((head, *body)))
@@ -211,7 +212,7 @@ class UpstreamConnection(asyncio.Protocol):
         headers, self._headers = self._headers, _UNHEARD
         named = first_values(headers)
         self._until_close = status not in (204, 304) and _DELIMITING.isdisjoint(named)
-        self._watch(self._pool.settings.timeouts.idle_s)
+        self._watch(self._pool.idle_s)
         self._sink.on_head(status, headers, named)
 
     def on_body(self, data: bytes) -> None:

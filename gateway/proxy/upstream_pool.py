@@ -19,6 +19,10 @@ class UpstreamPool:
         url = urlsplit(settings.base_url)
         assert url.hostname is not None
         self.settings = settings
+        # Looked up in the settings for each request, these would cost as much as a header.
+        self.first_byte_s = settings.timeouts.first_byte_s
+        self.idle_s = settings.timeouts.idle_s
+        self._keepalive_s = settings.keepalive_s
         self.host = url.hostname
         self.port = url.port or (443 if url.scheme == "https" else 80)
         self.prefix = url.path
@@ -63,7 +67,7 @@ class UpstreamPool:
             transport = connection.transport
             if transport is None or transport.is_closing():
                 continue
-            if asyncio.get_running_loop().time() - connection.idle_since > self.settings.keepalive_s:
+            if asyncio.get_running_loop().time() - connection.idle_since > self._keepalive_s:
                 transport.close()
                 continue
             return connection

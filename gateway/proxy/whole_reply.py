@@ -30,7 +30,7 @@ class WholeReply(web.StreamResponse):
         self._body_bytes = body
         if self._lines.count(b"\n") != len(headers) or self._lines.count(b"\r") != len(headers):
             raise ValueError("a header has a line break in it")
-        self._dated = b"\r\ndate:" in self._lines.lower()
+        self._dated = self._lines.lower().find(b"\r\ndate:") >= 0
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write all of it. Raises ConnectionError when the client is gone."""

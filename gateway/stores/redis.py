@@ -122,7 +122,7 @@ class _Connection(asyncio.Protocol):
     def call(self, packed: bytes) -> asyncio.Future[Any]:
         """Send ``packed`` with everything else of this turn of the loop."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        if not self.usable:
+        if self._transport is None:
             future.set_exception(OutcomeUnknown())
             return future
         if len(self._awaited) >= CALLS_MAX:

@@ -147,7 +147,9 @@ class Hangar:
         settings = ProviderSettings(kind=api.kind, base_url="http://provider.test")
         self._pool = UpstreamPool(settings)
         clock = asyncio.get_running_loop().time
-        self._provider = Provider(api.kind, settings, DIALECTS[api.kind], self._pool, UpstreamKeys((), clock))
+        self._provider = Provider(
+            api.kind, settings, DIALECTS[api.kind], self._pool, UpstreamKeys((), clock), api.kind, None
+        )
 
     async def flight(self) -> tuple[Flight, UpstreamConnection]:
         """A request that was written to a fresh connection, held for, and not answered yet."""
