@@ -22,6 +22,7 @@ from gateway.reports.desk import ReportDesk, Snapshot
 from gateway.reports.exports import line_csv
 from gateway.reports.json_report import report_json
 from gateway.reports.period import DAY, Granularity, ReportPeriod
+from gateway.reports.prepaid import Prepaid
 from gateway.reports.prices import CurrentPrices
 from gateway.reports.question import Dimension, Filters
 from gateway.reports.streams import report_csv, report_focus, report_page
@@ -103,7 +104,7 @@ class _NoNames:
         return {user: user for user in users}
 
 
-async def _not_prepaid(_: str) -> int | None:
+async def _not_prepaid(_: str) -> Prepaid | None:
     return None
 
 
@@ -153,7 +154,7 @@ async def _savings(desk: ReportDesk, org: str, now: datetime) -> None:
         period = snapshot.calendar.days(today - 29 * DAY, today + DAY)
         consumed = await snapshot.consumed(period, prices, [])
         compared_s = time.perf_counter() - began_s
-        repeated = await snapshot.repeated(period)
+        repeated = await snapshot.repeated(period, prices)
     compare(consumed, prices)
     tips(consumed, repeated, prices)
     print(f"  {'comparison of 30 days':32} {1000 * compared_s:8.1f}")
