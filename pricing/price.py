@@ -178,7 +178,8 @@ class Price:
         What is served is charged as served in any case. Raises `UnpricedTier`, `UnpricedUnit`.
         """
         schedule = self._asked(tier)
-        top = schedule.band(input_tokens_max + extra.input_tokens).dearest
+        read = input_tokens_max if extra is NOTHING else input_tokens_max + extra.input_tokens
+        top = schedule.band(read).dearest
         input_price, output_price = _dearest_plain(top, cache_ttl_1h)
         fixed = input_tokens_max * input_price
         missing: list[str] = []

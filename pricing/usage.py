@@ -63,29 +63,30 @@ class Usage:
         return _counts(self)
 
     @property
+    def sums(self) -> tuple[int, int, int, int]:
+        """(`input_tokens`, `cached_input_tokens`, `cache_write_tokens`, `output_tokens`), asked for at once."""
+        cached = self.cache_read + self.cache_read_audio + self.cache_read_image
+        written = self.cache_write + self.cache_write_1h + self.cache_write_12h
+        read = self.input + self.input_audio + self.input_image + self.input_video + cached + written
+        return read, cached, written, self.output + self.reasoning + self.output_audio + self.output_image
+
+    @property
     def input_tokens(self) -> int:
         """All tokens read, cached and written ones included."""
-        return (
-            self.input
-            + self.input_audio
-            + self.input_image
-            + self.input_video
-            + self.cached_input_tokens
-            + self.cache_write_tokens
-        )
+        return self.sums[0]
 
     @property
     def cached_input_tokens(self) -> int:
-        return self.cache_read + self.cache_read_audio + self.cache_read_image
+        return self.sums[1]
 
     @property
     def cache_write_tokens(self) -> int:
-        return self.cache_write + self.cache_write_1h + self.cache_write_12h
+        return self.sums[2]
 
     @property
     def output_tokens(self) -> int:
         """All tokens produced, reasoning included."""
-        return self.output + self.reasoning + self.output_audio + self.output_image
+        return self.sums[3]
 
     @property
     def reasoning_tokens(self) -> int:

@@ -27,8 +27,9 @@ _ADMISSION_TEXTS_IF_ANY = ("team_id", "user_id", "conversation_id", "end_user")
 _RESULT_TEXTS = itemgetter("usage_source", "status")
 _RESULT_TEXTS_IF_ANY = ("model_served", "tier", "price_ref", "provider_request_id")
 _RESULT_INTEGERS = (
+    "upstream_status", "first_byte_ms",
     "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
-    "held_microcredits", "upstream_status", "first_byte_ms",
+    "held_microcredits",
 )  # fmt: skip
 _TEXT: frozenset[type] = frozenset({str})
 _TEXT_OR_NONE: frozenset[type] = frozenset({str, NoneType})
@@ -130,53 +131,36 @@ def _row(entry: Entry) -> UsageRow:
     charged_microcredits = int(fields[b"c"])
     admission = _document(fields[b"a"])
     result = _document(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits, admission)
+    # By column and by place: naming 38 arguments costs more than making the row of them.
     org_id, key_id, provider, model, operation, route, gateway_id = _texts(_ADMISSION_TEXTS(admission))
     team_id, user_id, conversation_id, end_user = _texts_if_any(admission, _ADMISSION_TEXTS_IF_ANY)
     usage_source, status = _texts(_RESULT_TEXTS(result))
     model_served, tier, price_ref, provider_request_id = _texts_if_any(result, _RESULT_TEXTS_IF_ANY)
-    read, cached, written, produced, reasoning, held_microcredits, upstream_status, first_byte_ms = _integers(
-        result
-    )
+    upstream_status, first_byte_ms, *counts = _integers(result)
+    (
+        input_tokens,
+        cached_input_tokens,
+        cache_write_tokens,
+        output_tokens,
+        reasoning_tokens,
+        held_microcredits,
+    ) = [count or 0 for count in counts]
+    request_id = fields[b"id"].decode().replace("\0", NUL_STANDS_AS)
+    started_at, finished_at = instant(int(fields[b"t"])), instant(int(fields[b"f"]))
+    tags, buckets = _tags(admission.get("tags")), _buckets(result.get("buckets"))
+    streamed = bool(admission["streamed"])
+    cost_femtousd = _femtousd(result.get("cost_femtousd"))
+    flags = list(_texts(tuple(told))) if (told := result.get("flags")) else []
+    sequence = int(fields[b"n"])
+    from_balance = fields[b"p"] == b"1" if b"p" in fields else None
+    end_user_trusted = admission.get("end_user_trusted") is True
     return UsageRow(
-        request_id=fields[b"id"].decode().replace("\0", NUL_STANDS_AS),
-        started_at=instant(int(fields[b"t"])),
-        finished_at=instant(int(fields[b"f"])),
-        org_id=org_id,
-        team_id=team_id,
-        user_id=user_id,
-        key_id=key_id,
-        conversation_id=conversation_id,
-        end_user=end_user,
-        tags=_tags(admission.get("tags")),
-        provider=provider,
-        model=model,
-        model_served=model_served,
-        operation=operation,
-        route=route,
-        tier=tier,
-        streamed=bool(admission["streamed"]),
-        input_tokens=read or 0,
-        cached_input_tokens=cached or 0,
-        cache_write_tokens=written or 0,
-        output_tokens=produced or 0,
-        reasoning_tokens=reasoning or 0,
-        buckets=_buckets(result.get("buckets")),
-        price_ref=price_ref,
-        cost_femtousd=_femtousd(result.get("cost_femtousd")),
-        credits_microcredits=charged_microcredits,
-        held_microcredits=held_microcredits or 0,
-        usage_source=usage_source,
-        status=status,
-        flags=list(_texts(tuple(flags))) if (flags := result.get("flags")) else [],
-        upstream_status=upstream_status,
-        first_byte_ms=first_byte_ms,
-        provider_request_id=provider_request_id,
-        gateway_id=gateway_id,
-        partition=entry.partition,
-        sequence=int(fields[b"n"]),
-        from_balance=fields[b"p"] == b"1" if b"p" in fields else None,
-        end_user_trusted=admission.get("end_user_trusted") is True,
-    )
+        request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, end_user, tags,
+        provider, model, model_served, operation, route, tier, streamed, input_tokens, cached_input_tokens,
+        cache_write_tokens, output_tokens, reasoning_tokens, buckets, price_ref, cost_femtousd, charged_microcredits,
+        held_microcredits, usage_source, status, flags, upstream_status, first_byte_ms, provider_request_id,
+        gateway_id, entry.partition, sequence, from_balance, end_user_trusted,
+    )  # fmt: skip
 
 
 def _reaped(charged_microcredits: int, admission: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,4 +192,6 @@ def _beside_text(bound: Usage) -> bool:
 
 
 def _overruns(usage: Usage, bound: Usage) -> bool:
-    return usage.input_tokens > bound.input_tokens or usage.output_tokens > bound.output_tokens
+    read, _, _, produced = usage.sums
+    read_most, _, _, produced_most = bound.sums
+    return read > read_most or produced > produced_most

@@ -179,6 +179,7 @@ class Flight:
         for _, used in conclusion.passes:
             usage = usage + used
         exchange = self.exchange
+        read, cached, written, produced = usage.sums
         return Result(
             finished_at_us=time.time_ns() // 1000,
             usage_source=source,
@@ -186,10 +187,10 @@ class Flight:
             upstream_status=exchange.status or None,
             model_served=reading.model,
             tier=reading.tier,
-            input_tokens=usage.input_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            output_tokens=usage.output_tokens,
+            input_tokens=read,
+            cached_input_tokens=cached,
+            cache_write_tokens=written,
+            output_tokens=produced,
             reasoning_tokens=usage.reasoning_tokens,
             buckets=buckets(usage),
             cost_femtousd=cost_femtousd,

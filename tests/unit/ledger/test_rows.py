@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from gateway.ledger.event import Admission, Result
 from gateway.ledger.row import Unreadable, instant, merge, microseconds
 from tests.support.usage_events import ADMISSION, JANUARY_US, RESULT, entry
 
@@ -26,6 +28,33 @@ def test_both_halves_and_the_settlement_meet_in_one_row() -> None:
     assert row.cost_femtousd == "123456789012345"
     assert (row.usage_source, row.status, row.flags) == ("provider", "ok", ["clamped"])
     assert row.tags == '{"feature":"search"}'
+
+
+def test_every_column_has_the_member_of_its_name() -> None:
+    halves = {**asdict(ADMISSION), **asdict(RESULT)}
+    texts = {
+        name: f"some {name}" for name, value in halves.items() if value is None or isinstance(value, str)
+    }
+    numbers = {name: 1000 + place for place, (name, value) in enumerate(halves.items()) if type(value) is int}
+    said = {**texts, **numbers, "first_byte_ms": 7, "upstream_status": 201}
+
+    def filled(half: Admission | Result) -> dict[str, Any]:
+        return {name: said[name] for name in asdict(half) if name in said}
+
+    admission, result = replace(ADMISSION, **filled(ADMISSION)), replace(RESULT, **filled(RESULT))
+    row = merge(entry("r7", admission=admission, result=result))._asdict()
+    in_rows_otherwise = {
+        "request_id",
+        "finished_at_us",
+        "cost_femtousd",
+        "bound_microcredits",
+        "bound_femtousd",
+    }
+    assert {name: row[name] for name in said if name not in in_rows_otherwise} == {
+        name: value for name, value in said.items() if name not in in_rows_otherwise
+    }
+    assert (row["request_id"], row["cost_femtousd"]) == ("r7", str(said["cost_femtousd"]))
+    assert row["buckets"] == '{"input":60,"cache_read":40,"output":15,"reasoning":5}'
 
 
 def test_what_the_reaper_wrote_is_charged_at_its_bound() -> None:
