@@ -85,18 +85,22 @@ def estimate(
     token_femtousd = max([bound.output_token_femtousd for bound in bounds]) * call.choices
     elastic = call.elastic and clamp and cap > 0
     cap_least = min(cap, max(price.least_output_tokens, call.cap_floor + 1)) if elastic else cap
-    return Estimate(
-        price=price,
-        exchange=exchange,
-        choices=call.choices,
-        input_tokens_max=input_max,
-        extra=call.extra,
-        cap=cap,
-        cap_least=cap_least,
-        token_femtousd=token_femtousd,
-        fixed=fixed,
-        least=exchange.microcredits(cap_least * token_femtousd),
-        most=exchange.microcredits(cap * token_femtousd),
+    least, most = (
+        exchange.microcredits(cap_least * token_femtousd),
+        exchange.microcredits(cap * token_femtousd),
+    )
+    return Estimate(  # by place, see `Admissions.prepare`
+        price,
+        exchange,
+        call.choices,
+        input_max,
+        call.extra,
+        cap,
+        cap_least,
+        token_femtousd,
+        fixed,
+        least,
+        most,
     )
 
 

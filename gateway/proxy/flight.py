@@ -178,30 +178,15 @@ class Flight:
         usage = conclusion.usage
         for _, used in conclusion.passes:
             usage = usage + used
-        exchange = self.exchange
-        read, cached, written, produced = usage.sums
-        return Result(
-            finished_at_us=time.time_ns() // 1000,
-            usage_source=source,
-            status=conclusion.status,
-            upstream_status=exchange.status or None,
-            model_served=reading.model,
-            tier=reading.tier,
-            input_tokens=read,
-            cached_input_tokens=cached,
-            cache_write_tokens=written,
-            output_tokens=produced,
-            reasoning_tokens=usage.reasoning_tokens,
-            buckets=buckets(usage),
-            cost_femtousd=cost_femtousd,
-            held_microcredits=self.hold.grant.amount,
-            price_ref=self.estimate.price.ref if self.estimate.price else None,
-            provider_request_id=reading.provider_request_id,
-            first_byte_ms=_milliseconds(exchange.first_byte_at - self.sent_at_s)
-            if exchange.head_seen
-            else None,
-            flags=flags,
-        )
+        exchange, price = self.exchange, self.estimate.price
+        input_tokens, cached_input_tokens, cache_write_tokens, output_tokens = usage.sums
+        first_byte_ms = _milliseconds(exchange.first_byte_at - self.sent_at_s) if exchange.head_seen else None
+        return Result(  # by place, see `Admissions.prepare`
+            time.time_ns() // 1000, source, conclusion.status, exchange.status or None, reading.model, reading.tier,
+            input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, usage.reasoning_tokens,
+            buckets(usage), cost_femtousd, self.hold.grant.amount, price.ref if price else None,
+            reading.provider_request_id, first_byte_ms, flags,
+        )  # fmt: skip
 
 
 def buckets(usage: Usage) -> dict[str, int]:

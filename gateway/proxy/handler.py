@@ -165,20 +165,10 @@ class Proxy:
         hold.forwarded()
         hold.on_lost = exchange.stop
         self._metrics.overhead.observe(time.monotonic() - arrived_s)
-        flight = Flight(
-            request_id=prepared.ask.request_id,
-            provider=provider,
-            call=call,
-            estimate=prepared.estimate,
-            price_of=prepared.price_of,
-            hold=hold,
-            tokens=self._tokens,
-            cap=cap,
-            exchange=exchange,
-            request=(head, body),
-            api_key=api_key,
-            sent_at_s=asyncio.get_running_loop().time(),
-        )
+        flight = Flight(  # by place, see `Admissions.prepare`
+            prepared.ask.request_id, provider, call, prepared.estimate, prepared.price_of, hold, self._tokens, cap,
+            exchange, (head, body), api_key, asyncio.get_running_loop().time(),
+        )  # fmt: skip
         hold.progress = partial(progress, flight)
         return flight
 

@@ -185,25 +185,19 @@ def _call(
     )
     slot: CapSlot | None = None if caps else document.cap_slot(cap_name)
     edit = _usage_edit(document) if streamed and options.inject_usage else None
-    return Call(
-        route=route,
-        model=model,
-        streamed=streamed,
-        body=(document.body,),
-        input_tokens_max=tally.input_tokens_max(),
-        output_cap=max(cap.value for cap in caps) if caps else None,
-        choices=choices,
-        extra=tally.extra(),
-        input_unbounded=tally.unbounded,
-        models_also=tuple(tally.models),
-        tier=fields.word(root, "service_tier"),
-        usage_injected=edit is not None,
-        edits=(edit,) if edit is not None else (),
-        caps=caps,
-        cap_slot=slot,
-        text_bytes=tally.text_bytes,
-        passes=tally.passes,
-    )
+    output_cap = max(cap.value for cap in caps) if caps else None
+    call = Call(route, model, streamed, (document.body,), tally.input_tokens_max(), output_cap, choices)
+    call.extra = tally.extra()
+    call.input_unbounded = tally.unbounded
+    call.models_also = tuple(tally.models)
+    call.tier = fields.word(root, "service_tier")
+    call.caps = caps
+    call.cap_slot = slot
+    call.text_bytes = tally.text_bytes
+    call.passes = tally.passes
+    if edit is not None:
+        call.usage_injected, call.edits = True, (edit,)
+    return call
 
 
 def _usage_edit(document: Document) -> Edit | None:
