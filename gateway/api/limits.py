@@ -16,7 +16,7 @@ from gateway.api.operation import AnyOperation, Call, NoBody, Operation, OrgPara
 from gateway.budgets.model import Grace, Limit, Scope, Window
 from gateway.budgets.standings import GraceState, LimitStanding, Source
 from gateway.identity.roles import Action, named_org
-from gateway.settings.limits import GraceSettings, Id, Microcredits, ModelPattern, OperationName
+from gateway.settings.limits import GraceSettings, Id, Microcredits, ModelPattern, ModelText, OperationName
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PLACE_PARTS = 6
@@ -69,7 +69,11 @@ class LimitName(Strict):
 
 
 class LimitNameParams(LimitName, OrgParams):
-    """Of taking a limit away."""
+    """Of taking a limit away, be it one whose model would be refused by now."""
+
+    model: Annotated[
+        ModelText | None, Field(description="Count only this model; `*` stands for any run of characters.")
+    ] = None
 
 
 class LimitSetting(LimitName):

@@ -14,6 +14,7 @@ from gateway.cli.limits_table import TITLES, limit_rows
 from gateway.cli.registry import registry_of
 from gateway.cli.stores import Stores, actor, open_stores
 from gateway.errors import BadRequest, NotFound
+from gateway.identity.issuing import check_model
 from gateway.reload import LiveConfig
 from pricing.money import format_credits, parse_credits
 
@@ -82,6 +83,8 @@ async def _set(options: argparse.Namespace) -> int:
         raise BadRequest(
             "--end-users: an end user has no total limit, since it would have to be kept for ever; use another window"
         )
+    if options.model is not None:
+        check_model("--model", options.model)
     limit = _named(options, parse_credits(options.credits), grace, enforce=not options.shadow)
     async with open_stores(options.config) as stores:
         await registry_of(stores).known_orgs.check(options.org)

@@ -172,7 +172,7 @@ def check(new: NewKey, now: datetime) -> None:
         if value is not None:
             _valid(_ID, value, param)
     for model in new.allowed_models or ():
-        _valid(_MODEL, model, "allowed_models")
+        check_model("allowed_models", model)
     for operation in new.allowed_operations or ():
         _valid(_OPERATION, operation, "allowed_operations")
     if not new.name.strip() or len(new.name) > 200 or not new.name.isprintable():
@@ -188,6 +188,11 @@ def check(new: NewKey, now: datetime) -> None:
             raise BadRequest("expires_at: must say its time zone", param="expires_at")
         if new.expires_at <= now:
             raise BadRequest("expires_at: must be in the future", param="expires_at")
+
+
+def check_model(param: str, pattern: str) -> None:
+    """Raises `BadRequest` naming ``param`` for a pattern that does not tell models apart."""
+    _valid(_MODEL, pattern, param)
 
 
 def _valid(adapter: TypeAdapter[str], value: str, param: str) -> None:

@@ -178,7 +178,7 @@ class Keyring:
         # An id that lives on under another digest was rotated: the id itself must go on working.
         gone = tuple(record for record in removed.values() if (record.org_id, record.key_id) not in still)
         if removed:
-            self._forget()  # no generation tells of it
+            self._turn()  # no generation tells of it, nor of anything in the stores, which may be down
         return FileChange(added, gone)
 
     async def start(self) -> None:

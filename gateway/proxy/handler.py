@@ -87,6 +87,7 @@ class Proxy:
             provider, path = self._located(request.method, raw_path, query, request.headers)
             dialect, provider_name = provider.dialect, provider.name
             check_head(request, self._header_bytes_max)
+            key_changes = self.open_streams.changes
             key = await self._authenticated(client_key(request.headers, query))
             route = dialect.match(request.method, path, query)
             if route is None:
@@ -94,7 +95,7 @@ class Proxy:
             route_name = route.name
             with self._room.share(key.org_id) as share:
                 response = await self._run(
-                    request, Target(provider, route, path), key, request_id, arrived_s, share
+                    request, Target(provider, route, path), key, key_changes, request_id, arrived_s, share
                 )
         except TollgateError as error:
             self._metrics.of(self._metrics.refusals, error.code).inc()
@@ -110,11 +111,13 @@ class Proxy:
         request: web.BaseRequest,
         target: Target,
         key: KeyRecord,
+        key_changes: int,
         request_id: str,
         arrived_s: float,
         share: Share,
     ) -> web.StreamResponse:
-        """One understood request, from its body to its settlement."""
+        """One understood request, from its body to its settlement. ``key_changes``: as they were when ``key`` was
+        looked up."""
         if target.route.metered:
             require_json(request.headers.get("content-type"))
         body = await read_body(request, *self._body_bounds, share)
@@ -123,7 +126,6 @@ class Proxy:
             raise BadRequest(f"A {request.method} request has no body here; send it without one.")
         call = await _understood(target, body, request.headers)
         prepared = self._prepared(target.provider, call, key, request_id, request.headers)
-        key_changes = self.open_streams.changes
         prepared, hold = await self._admissions.hold(prepared)
         async with hold:
             self._metrics.holds.inc()

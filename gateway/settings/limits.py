@@ -103,8 +103,14 @@ OperationName = Literal["chat", "image", "audio", "embedding", "batch", "other"]
 
 
 def _tells_models_apart(pattern: str) -> str:
-    """Models are compared without Google's resource path: a wildcard right behind it would pick those of everybody."""
-    path = RESOURCE_PATH.match(pattern.lower())
+    """Models are compared without Google's resource path: a wildcard right behind it would pick those of everybody, and
+    one in place of it none."""
+    lowered = pattern.lower()
+    path = RESOURCE_PATH.match(lowered)
+    if path is None and lowered.startswith("publishers") and "*" in lowered:
+        raise ValueError(
+            f"{pattern!r} would pick no model; write their names, without the path, e.g. 'gemini-*'"
+        )
     if path is not None and pattern.startswith("*", path.end()):
         raise ValueError(
             f"{pattern!r} would pick models of all providers; write their names, without the path, e.g. 'gemini-*'"
@@ -112,11 +118,8 @@ def _tells_models_apart(pattern: str) -> str:
     return pattern
 
 
-ModelPattern = Annotated[
-    str,
-    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$"),
-    AfterValidator(_tells_models_apart),
-]
+ModelText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
+ModelPattern = Annotated[ModelText, AfterValidator(_tells_models_apart)]
 
 
 def _ascending(levels: tuple[int, ...]) -> tuple[int, ...]:

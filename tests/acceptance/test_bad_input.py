@@ -21,7 +21,8 @@ from tests.support.hostile import (
     HostileGateway,
     Wording,
 )
-from tests.support.raw_http import RawConnection
+from tests.support.raw_http import CutShort, RawConnection
+from tests.support.raw_http import request as orderly
 from tests.support.simulator import SimulatorProcess
 
 ALL = pytest.mark.parametrize("api", WORDINGS, ids=lambda api: api.name)
@@ -92,6 +93,27 @@ def test_a_revoked_key_is_refused_within_a_second_or_so(
     reply = hostile.exchange(OPENAI.call(key))
     OPENAI.assert_refused(reply, 401, "revoked_api_key")
     assert simulator.totals()["requests"] == asked
+
+
+def test_a_stream_ends_whose_key_got_another_secret_while_its_body_was_sent(hostile: HostileGateway) -> None:
+    key = hostile.command("keys", "create", "--org", "acme", "--name", "to rotate").strip()
+    listing = hostile.command("keys", "list").splitlines()
+    [key_id] = [line.split()[0] for line in listing if "to rotate" in line]
+    body = json.dumps({**OPENAI.body, "stream": True, "max_tokens": 400}).encode()
+    data = OPENAI.request(body, key, {"x-sim-output-tokens": "300", "x-sim-chunk-ms": "20"})
+    admin = {"authorization": f"Bearer {hostile.admin_token}"}
+    with RawConnection(hostile.port) as slow:
+        # Whoever is asked for the body has been let in.
+        slow.send(data[: -len(body)].replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n"))
+        assert slow.interim().status == 100
+        assert hostile.exchange(orderly(f"/api/keys/{key_id}/rotate", b"{}", admin)).status == 200
+        while hostile.exchange(OPENAI.call(key)).status != 401:
+            pass
+        slow.send(body)
+        try:
+            assert slow.reply().status == 503, "it was ended before it began"
+        except CutShort:
+            pass
 
 
 # ------------------------------------------------------------------ bodies that are not what they should be

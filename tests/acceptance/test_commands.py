@@ -74,6 +74,12 @@ def test_a_limit_set_by_command_counts_what_was_spent_before_it_and_can_be_taken
     assert "no such limit" in refused(gateway, "limits", "remove", "acme", "--user", "eve", "--window", "day")
 
 
+@pytest.mark.parametrize("model", ["models/*", "publishers/google/*"])
+def test_a_limit_whose_model_would_be_all_or_none_is_refused(gateway: GatewayProcess, model: str) -> None:
+    limit = ("acme", "--user", "eve", "--window", "week", "--model", model)
+    assert "--model" in refused(gateway, "limits", "set", *limit, "--credits", "1")
+
+
 def test_each_end_user_of_a_trusted_key_has_a_limit_of_their_own(gateway: GatewayProcess) -> None:
     make = ("keys", "create", "--org", "acme", "--user", "gil", "--name")
     trusted = gateway.command(*make, "app", "--trusted-attribution").strip()

@@ -253,6 +253,18 @@ async def test_a_key_deleted_from_the_file_is_revoked_until_it_is_declared_again
     assert await ring.lookup("gone") == gone
 
 
+async def test_a_key_deleted_from_the_file_while_postgres_is_down_takes_no_other_key_with_it(
+    place: Place,
+) -> None:
+    ring = place.keyring()
+    ring.declare({digest_of("gone"): replace(RECORD, key_id="gone", source="file")})
+    await ring.lookup(KEY)
+    place.redis.records.clear()
+    place.postgres.down = True
+    ring.declare({})
+    assert await ring.lookup(KEY) == RECORD
+
+
 async def test_a_key_with_a_new_secret_keeps_its_id_and_drops_the_old_secret(place: Place) -> None:
     ring = place.keyring()
     record = replace(RECORD, source="file")

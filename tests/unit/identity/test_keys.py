@@ -93,6 +93,7 @@ def test_keys_of_the_limits_file_know_the_scopes_that_they_stand_in() -> None:
         ("allowed_models", {"allowed_models": ("",)}),
         ("allowed_models", {"allowed_models": ("models/*",)}),
         ("allowed_models", {"allowed_models": ("Publishers/google/models/*-pro",)}),
+        ("allowed_models", {"allowed_models": ("publishers/google/*",)}),
         ("allowed_operations", {"allowed_operations": ("video",)}),
         ("requests_per_minute", {"requests_per_minute": 0}),
         ("open_calls_max", {"open_calls_max": -1}),
