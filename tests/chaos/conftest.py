@@ -31,9 +31,7 @@ def chaos_postgres() -> Iterator[TestPostgres]:
 
 
 @pytest.fixture(scope="package")
-def running(
-    server_directory: Path, chaos_postgres: TestPostgres, simulator_process: SimulatorProcess
-) -> Iterator[Fleet]:
+def running(chaos_postgres: TestPostgres, simulator_process: SimulatorProcess) -> Iterator[Fleet]:
     key = UPSTREAM_KEYS["openai"]
     impatient = {"first_byte_s": IMPATIENCE_S, "idle_s": IMPATIENCE_S, "connect_s": IMPATIENCE_S}
     settings = {
@@ -55,9 +53,14 @@ def running(
             },
         },
     }
-    with running_fleet(
-        server_directory, chaos_postgres, simulator_process, size=3, name="chaos", settings=settings
-    ) as fleet:
+    # A place of its own each time: where files of other packages run in between, a second fleet comes after the first,
+    # with a Postgres that knows nothing of what the first one's Redis has kept.
+    with (
+        tempfile.TemporaryDirectory(prefix="tg-", ignore_cleanup_errors=True) as directory,
+        running_fleet(
+            Path(directory), chaos_postgres, simulator_process, size=3, name="chaos", settings=settings
+        ) as fleet,
+    ):
         yield fleet
 
 
