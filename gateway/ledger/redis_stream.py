@@ -59,7 +59,7 @@ def _mapped() -> Iterator[None]:
 
 class UsageStream:
     """One consumer's view of a partition's stream. ``client`` is a redis-py asyncio client (raw bytes), which waits
-    for entries; ``calls`` takes what has two arguments for each of them, and packs those in a fifth of the time.
+    for entries; ``calls`` takes what has two arguments for each of them, as it packs them in C.
     """
 
     def __init__(self, client: Any, calls: RedisCalls, keys: StreamKeys, consumer: str) -> None:

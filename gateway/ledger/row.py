@@ -131,7 +131,7 @@ def _row(entry: Entry) -> UsageRow:
     charged_microcredits = int(fields[b"c"])
     admission = _document(fields[b"a"])
     result = _document(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits, admission)
-    # By column and by place: naming 38 arguments costs more than making the row of them.
+    # By column and by place: so many named arguments are dear, and a row is made for every request.
     org_id, key_id, provider, model, operation, route, gateway_id = _texts(_ADMISSION_TEXTS(admission))
     team_id, user_id, conversation_id, end_user = _texts_if_any(admission, _ADMISSION_TEXTS_IF_ANY)
     usage_source, status = _texts(_RESULT_TEXTS(result))
@@ -193,7 +193,7 @@ def _without_nul(value: Any) -> Any:
     return value.replace("\0", NUL_STANDS_AS) if isinstance(value, str) else value
 
 
-# Types are looked at for many members at once: a call for each was a third of what making a row cost.
+# Types are looked at for many members at once: a call for each would cost more than the row.
 
 
 def _texts(values: tuple[object, ...]) -> tuple[str, ...]:

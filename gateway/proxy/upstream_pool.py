@@ -19,7 +19,7 @@ class UpstreamPool:
         url = urlsplit(settings.base_url)
         assert url.hostname is not None
         self.settings = settings
-        # Looked up in the settings for each request, these would cost as much as a header.
+        # Settings are slow to look up, and these are needed for each request.
         self.first_byte_s = settings.timeouts.first_byte_s
         self.idle_s = settings.timeouts.idle_s
         self._keepalive_s = settings.keepalive_s

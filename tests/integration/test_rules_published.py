@@ -98,6 +98,17 @@ async def started(
         await gateway.postgres.stop()
 
 
+@asynccontextmanager
+async def two_alike(redis_url: str, dsn: str, directory: Path) -> AsyncIterator[tuple[Gateway, Gateway]]:
+    """Two gateways with the same file of an hour ago."""
+    ago_s = time.time() - HOUR_S
+    async with (
+        started(redis_url, dsn, directory / "a", file_of(1), ago_s) as one,
+        started(redis_url, dsn, directory / "b", file_of(1), ago_s) as other,
+    ):
+        yield one, other
+
+
 async def test_a_file_that_came_beside_a_bad_one_is_in_force_once_that_is_mended(
     redis_url: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
@@ -139,11 +150,7 @@ async def test_the_newer_file_is_in_force_again_after_redis_has_lost_the_rules(
 async def test_a_command_given_while_a_file_is_read_counts(
     redis_url: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
-    ago_s = time.time() - HOUR_S
-    async with (
-        started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as one,
-        started(redis_url, postgres_dsn, tmp_path / "b", file_of(1), ago_s) as two,
-    ):
+    async with two_alike(redis_url, postgres_dsn, tmp_path) as (one, two):
         await one.command(9)
         await one.look()
         await two.look()
@@ -246,11 +253,7 @@ async def test_an_older_file_does_not_replace_one_that_says_what_was_there_befor
 async def test_gateways_that_see_a_change_one_after_the_other_call_it_the_same(
     redis_url: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
-    ago_s = time.time() - HOUR_S
-    async with (
-        started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as one,
-        started(redis_url, postgres_dsn, tmp_path / "b", file_of(1), ago_s) as two,
-    ):
+    async with two_alike(redis_url, postgres_dsn, tmp_path) as (one, two):
         written_s = time.time() - 2
         for gateway in (one, two):
             gateway.write(file_of(2), written_s)
@@ -262,11 +265,7 @@ async def test_gateways_that_see_a_change_one_after_the_other_call_it_the_same(
 async def test_a_gateway_says_that_other_rules_are_in_force_from_when_they_are_until_they_are_not(
     redis_url: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
-    ago_s = time.time() - HOUR_S
-    async with (
-        started(redis_url, postgres_dsn, tmp_path / "a", file_of(1), ago_s) as forgotten,
-        started(redis_url, postgres_dsn, tmp_path / "b", file_of(1), ago_s) as other,
-    ):
+    async with two_alike(redis_url, postgres_dsn, tmp_path) as (forgotten, other):
         assert not forgotten.holds.outvoted
         for credits, outvoted in ((2, {"acme"}), (1, set())):
             other.write(file_of(credits))
