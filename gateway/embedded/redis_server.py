@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,9 +19,13 @@ ANSWER_TIMEOUT_S = 2.0
 class RedisServer:
     """A Redis on the placement's directory. ``port`` 0 means the socket file alone."""
 
-    def __init__(self, placement: Placement, socket: Path, *, port: int = 0) -> None:
+    def __init__(
+        self, placement: Placement, socket: Path, *, port: int = 0, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """``settings`` come after the ones given here."""
         self.socket = socket
         self.port = port
+        self._settings = settings or {}
         self.process = ServerProcess(
             "Redis", placement, stop_signal=signal.SIGTERM, kill_signal=signal.SIGKILL
         )
@@ -55,6 +60,7 @@ class RedisServer:
             "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
             "save": "",  # the append-only file is the record; snapshots beside it would only cost forks
+            **self._settings,
         }
         command = [str(server)]
         for name, value in settings.items():

@@ -184,8 +184,13 @@ class Postgres:
             "max_size": connections_max,
             "timeout": connect_timeout_s,
             "command_timeout": command_timeout_s,
-            # Compiling a query over all partitions of a year takes Postgres many times as long as running it.
-            "server_settings": {"application_name": application_name, "jit": "off"},
+            "server_settings": {
+                "application_name": application_name,
+                # Compiling a query over all partitions of a year takes Postgres many times as long as running it.
+                "jit": "off",
+                # Redis forgets what is committed here. A server set to answer early would lose it in a crash.
+                "synchronous_commit": "on",
+            },
         }
 
     async def start(self) -> None:

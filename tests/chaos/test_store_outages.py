@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pytest
 
+from gateway.stores.postgres import Postgres
 from tests.chaos.conftest import HOLD_TTL_S
 from tests.chaos.test_gateway_death import all_forwarded, lasting
 from tests.support.fleet import KEYS, Fleet, aside, cost_of, until
@@ -18,6 +19,7 @@ from tests.support.servers import TestPostgres
 
 CLIENTS = 12
 KINDS = list(itertools.product(DIALECTS, (False, True)))
+EARLY_COMMITS = 10
 IMPATIENT_RETRY_S = 0.05
 """Sooner than clients are told to, so that an outage is felt."""
 
@@ -172,6 +174,28 @@ def test_calls_go_on_while_postgres_is_down_and_their_rows_come_when_it_is_back(
     assert all(outcome.ok for outcome in load.seen)
     aside(fleet.quiet())
     assert_all_charged(fleet, load.seen, conversation)
+
+
+@pytest.mark.slow
+def test_what_was_committed_survives_a_crash_of_a_postgres_that_is_set_to_answer_early(
+    running: Fleet, chaos_postgres: TestPostgres
+) -> None:
+    """What is committed is struck off the stream in Redis. `synchronous_commit` is off on this server."""
+
+    async def commit() -> None:
+        postgres = Postgres(running.dsn)
+        await postgres.start()
+        await postgres.execute("CREATE TABLE IF NOT EXISTS committed_early (n int)")
+        for n in range(EARLY_COMMITS):
+            await postgres.execute("INSERT INTO committed_early VALUES ($1)", n)
+        # No statement may come between: what another one waits for would write these too.
+        chaos_postgres.kill()
+        await postgres.stop()
+
+    aside(commit())
+    chaos_postgres.restart_after_kill()
+    (found,) = running.fetch("SELECT count(*) AS rows FROM committed_early")
+    assert found["rows"] == EARLY_COMMITS
 
 
 @pytest.mark.slow

@@ -22,7 +22,9 @@ from gateway.embedded.process import Placement
 from gateway.embedded.redis_server import RedisServer
 from tests.support.ports import free_port
 
-# A crash of the machine is nothing that a test run must survive.
+# A crash of the machine is nothing that a test run must survive. What a server answered has to survive its own: Redis
+# writes before it answers, but not with `everysec` while the disk is busy; from Postgres, gateways must ask for it.
+REDIS_SETTINGS = {"appendfsync": "no"}
 POSTGRES_SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -41,7 +43,7 @@ class TestRedis:
 
     def __init__(self, directory: Path) -> None:
         place, account = _place(directory, "redis")
-        self._server = RedisServer(place, directory / "redis.sock", port=free_port())
+        self._server = RedisServer(place, directory / "redis.sock", port=free_port(), settings=REDIS_SETTINGS)
         account.make_directory(directory)
 
     @property
