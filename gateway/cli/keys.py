@@ -98,24 +98,33 @@ async def _create(options: argparse.Namespace) -> int:
     async with open_stores(options.config) as stores:
         new = await registry_of(stores).keys.in_own_team(new)
         issued = await _issuer(stores).create(new, actor=actor())
-        known = await _known(stores, options.org)
+        unknown = await _unknown(stores, new.org_id, new.team_id)
     print(f"{issued.listed.record.key_id}: keep this key, it is not shown again", file=sys.stderr)
-    if not known:
-        print(
-            f"warning: there is no organisation {options.org!r}, neither in {stores.settings.limits} nor made with "
-            "`tollgate orgs create`; until there is, nothing bounds what this key spends",
-            file=sys.stderr,
-        )
+    if unknown:
+        print(f"warning: {unknown}", file=sys.stderr)
     print(issued.key)
     return 0
 
 
-async def _known(stores: Stores, org: str) -> bool:
+async def _unknown(stores: Stores, org: str, team: str | None) -> str | None:
+    """What a new key names that is nowhere yet, and what that means."""
+    registry = registry_of(stores)
     try:
-        await registry_of(stores).orgs.get(org)
+        await registry.orgs.get(org)
     except NotFound:
-        return False
-    return True
+        return (
+            f"there is no organisation {org!r}, neither in {stores.settings.limits} nor made with "
+            "`tollgate orgs create`; until there is, nothing bounds what this key spends"
+        )
+    try:
+        if team is not None:
+            await registry.teams.get(org, team)
+    except NotFound:
+        return (
+            f"there is no team {team!r} in {org!r}, neither in {stores.settings.limits} nor made over the API; until "
+            "there is, only limits of its organisation, user and key bind this key"
+        )
+    return None
 
 
 async def _list(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from gateway.errors import UpstreamError
+from gateway.errors import TollgateError, UpstreamError
 from gateway.metering.reading import Reading, UsageFilter, UsageReader
 from gateway.proxy.decoding import ReplyDecoder
 from gateway.proxy.downstream import ClientStream
@@ -38,7 +38,7 @@ class Exchange:
     __slots__ = (
         "_client", "_connection", "_decoder", "_kept", "_length", "_loop", "_named", "_waiter", "body_bytes", "end",
         "ended_at", "error", "filter", "finished", "first_byte_at", "head_seen", "headers", "kept_bytes", "last",
-        "reader", "sent", "status",
+        "reader", "sent", "status", "stopped_for",
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
@@ -63,6 +63,8 @@ class Exchange:
         self.ended_at = 0.0
         self.end: End | None = None
         self.error: UpstreamError | None = None
+        self.stopped_for: TollgateError | None = None
+        """What the client is told of a call that was stopped before its reply began; None: its hold was lost."""
         self.finished: asyncio.Future[None] = self._loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
         """The client's task, while it waits for something to do: head, enough body, congestion, the end."""
@@ -186,9 +188,10 @@ class Exchange:
         if self.end is None:
             self._connection.resume_reading()
 
-    def stop(self) -> None:
-        """Close the provider's connection if the reply has not ended yet."""
+    def stop(self, why: TollgateError | None = None) -> None:
+        """Close the provider's connection if the reply has not ended yet. ``why``: see `stopped_for`."""
         if self.end is None:
+            self.stopped_for = why
             self._connection.abort()
             self._finish(End.STOPPED)
 

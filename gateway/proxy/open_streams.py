@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
-from gateway.errors import StoreUnavailable, Unauthenticated
+from gateway.errors import StoreUnavailable, TollgateError, Unauthenticated
 from gateway.identity.keys import KeyRecord
 
 log = logging.getLogger("tollgate.proxy")
@@ -27,7 +27,7 @@ class KeyLookup(Protocol):
 class Stoppable(Protocol):
     """See `gateway.proxy.exchange.Exchange`."""
 
-    def stop(self) -> None: ...
+    def stop(self, why: TollgateError | None) -> None: ...
 
 
 class OpenStreams:
@@ -97,6 +97,6 @@ class OpenStreams:
                 extra={"count": len(streams), "code": error.code},
             )
             for stream in streams:
-                stream.stop()
+                stream.stop(error)
         except StoreUnavailable:
             pass  # keys are looked for again when the stores are back, and then so are these

@@ -14,7 +14,7 @@ from operator import itemgetter
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
-from gateway.errors import StoreUnavailable, UpstreamError
+from gateway.errors import StoreUnavailable, TollgateError, UpstreamError
 from gateway.metering.conclusion import Ending
 from gateway.proxy import whole_reply
 from gateway.proxy.afterlife import Afterlife
@@ -53,8 +53,8 @@ class Replies:
     ) -> tuple[web.StreamResponse, Charge | None]:
         """Relay the reply of ``flight`` and settle it. The charge is None if it could not be settled yet.
 
-        Raises the `UpstreamError` of a provider that gave no reply, and `StoreUnavailable` when the call was ended
-        because its hold was lost; the flight is settled then as well.
+        Raises the `UpstreamError` of a provider that gave no reply, `StoreUnavailable` when the call was ended because
+        its hold was lost, and why it was stopped else; the flight is settled then as well.
         """
         exchange = flight.exchange
         try:
@@ -62,7 +62,7 @@ class Replies:
         except UpstreamError as error:
             await self._settled(flight, _ending(exchange))
             if exchange.end is End.STOPPED:
-                raise StoreUnavailable(HOLD_LOST) from error
+                raise _stopped(exchange) from error
             raise
         headers = [*_passed_on(exchange), *_own(flight)]
         if _is_json(exchange.header(b"content-type")) and (
@@ -79,7 +79,7 @@ class Replies:
         exchange = flight.exchange
         charge = await self._settled(flight, _ending(exchange))
         if exchange.end is End.STOPPED:
-            raise StoreUnavailable(HOLD_LOST)
+            raise _stopped(exchange)
         if exchange.end is not End.COMPLETE:
             raise exchange.error or UpstreamBroke()
         remaining = flight.hold.grant.remaining
@@ -127,6 +127,10 @@ class Replies:
             flight.hold.hand_over()
             self._afterlife.settle_later(flight, ending)
             return None
+
+
+def _stopped(exchange: Exchange) -> TollgateError:
+    return exchange.stopped_for or StoreUnavailable(HOLD_LOST)
 
 
 def _passed_on(exchange: Exchange) -> list[Header]:

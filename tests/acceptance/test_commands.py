@@ -267,21 +267,20 @@ def test_a_quote_that_comes_in_pieces_is_read_to_its_end(gateway: GatewayProcess
         assert answer.headers["x-tollgate-request-id"]
 
 
-def test_a_key_of_an_organisation_that_nothing_limits_is_warned_of(gateway: GatewayProcess) -> None:
-    def warned(org: str) -> bool:
-        words = [
-            str(TOLLGATE),
-            "keys",
-            "create",
-            "--config",
-            str(gateway.config),
-            "--name",
-            "x",
-            "--org",
-            org,
-        ]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-        return "warning" in done.stderr
-
-    assert warned("acmee")
-    assert not warned("acme")
+@pytest.mark.parametrize(
+    ("of", "warned"),
+    [
+        (("--org", "acmee"), "no organisation 'acmee'"),
+        (("--org", "acme", "--team", "reserach"), "no team 'reserach'"),
+        (("--org", "acme", "--team", "research"), None),
+    ],
+)
+def test_a_key_whose_organisation_or_team_is_nowhere_is_warned_of(
+    gateway: GatewayProcess, of: tuple[str, ...], warned: str | None
+) -> None:
+    words = [str(TOLLGATE), "keys", "create", "--config", str(gateway.config), "--name", "x", *of]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    if warned is None:
+        assert "warning" not in done.stderr
+    else:
+        assert f"warning: there is {warned}" in done.stderr

@@ -90,6 +90,21 @@ async def test_an_open_stream_of_a_revoked_key_ends_on_whichever_gateway_it_is_a
     assert rows[own.result().request_id]["status"] == "ok"
 
 
+async def test_a_stream_whose_key_is_revoked_before_its_first_byte_is_told_so(
+    fleet: Fleet, session: aiohttp.ClientSession, conversation: str
+) -> None:
+    key, key_id = await asyncio.to_thread(created_key, fleet.gateways[0])
+    waiting = Request(streamed=True, key=key, knobs={"first_byte_ms": 60_000}, conversation=conversation)
+    async with asyncio.TaskGroup() as group:
+        leaked = group.create_task(send(session, fleet.bases[2], waiting))
+        await until(
+            lambda: any(entry["body_bytes"] for entry in fleet.simulator.so_far()), "the stream does not wait"
+        )
+        await asyncio.to_thread(fleet.gateways[1].command, "keys", "revoke", key_id)
+    assert leaked.result().status == 401
+    assert leaked.result().reason == "revoked_api_key"
+
+
 async def test_a_lowered_limit_and_a_raised_one_are_in_force_everywhere_within_two_seconds(
     fleet: Fleet, session: aiohttp.ClientSession
 ) -> None:

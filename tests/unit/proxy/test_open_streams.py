@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from gateway.errors import RevokedKey, TollgateError
 from gateway.identity.keyring import Keyring
 from gateway.identity.keys import KeyRecord, digest_of
 from gateway.proxy.open_streams import OpenStreams
@@ -30,8 +31,10 @@ class Nowhere:
 class Stream:
     def __init__(self) -> None:
         self.stopped = asyncio.Event()
+        self.why: TollgateError | None = None
 
-    def stop(self) -> None:
+    def stop(self, why: TollgateError | None) -> None:
+        self.why = why
         self.stopped.set()
 
 
@@ -59,6 +62,7 @@ async def test_a_stream_ends_whose_key_is_taken_out_of_the_file(opened: bool) ->
             keyring.declare({})
         async with asyncio.timeout(5):
             await stream.stopped.wait()
+    assert isinstance(stream.why, RevokedKey)
     await streams.close()
 
 
