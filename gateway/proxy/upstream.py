@@ -25,7 +25,7 @@ _NAME: Callable[[Header], bytes] = itemgetter(0)
 _VALUE: Callable[[Header], bytes] = itemgetter(1)
 
 HEAD_BYTES_MAX = 256 * 1024
-"""A provider that sends more header bytes than this is broken or hostile."""
+"""A provider that sends more header or trailer bytes than this is broken or hostile."""
 
 
 class UpstreamBroke(UpstreamError):
@@ -67,9 +67,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One TCP (or TLS) connection. `send` starts an exchange; its sink hears of everything that follows."""
 
     __slots__ = (
-        "_body_parts", "_closed", "_head_bytes", "_headers", "_heading", "_idle_s", "_last_read_at", "_loop", "_parser",
-        "_paused", "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "idle_since",
-        "transport",
+        "_bare_bytes", "_body_parts", "_closed", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser", "_paused",
+        "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "idle_since", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
@@ -78,8 +77,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink: Sink | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._headers: MutableSequence[Header] = []
-        self._head_bytes = 0
-        self._heading = False
+        self._bare_bytes = 0
+        """Read since there was a body or a message began: headers or trailers, which the parser gathers."""
         self._body_parts: list[bytes] = []
         self._until_close = False
         self._closed = False
@@ -158,13 +157,13 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._fail(UpstreamBroke("The provider's reply is not valid HTTP."))
             return
-        if self._heading:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self._fail(UpstreamBroke("The provider's reply has more headers than are accepted here."))
-                return
         if self._body_parts:
+            self._bare_bytes = 0
             self._flush_body()
+        elif self._sink is not None:
+            self._bare_bytes += len(data)
+            if self._bare_bytes > HEAD_BYTES_MAX:
+                self._fail(UpstreamBroke("The provider's reply has more headers than are accepted here."))
 
     def eof_received(self) -> bool:
         return False
@@ -197,15 +196,13 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is None:
             self.abort()
         self._headers = []
-        self._head_bytes = 0
-        self._heading = True
+        self._bare_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Nine calls for each reply: what else is to be said of headers is said of all of them at once.
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._heading = False
         status = self._parser.get_status_code()
         if status < 200 or self._sink is None:
             return

@@ -309,7 +309,13 @@ def test_a_url_that_is_none_is_refused_without_being_repeated() -> None:
 
 async def test_settings_that_could_forget_or_evict_are_found(private_redis: TestRedis) -> None:
     store = RedisStore(private_redis.url)
+    await store.command("CONFIG", "SET", "appendfsync", "everysec")
     assert await inspect_redis(store) == []
+    await store.command("CONFIG", "SET", "appendfsync", "no")
+    (finding,) = await inspect_redis(store)
+    assert not finding.fatal
+    assert "appendfsync" in finding.message
+    await store.command("CONFIG", "SET", "appendfsync", "everysec")
     await store.command("CONFIG", "SET", "appendonly", "no")
     await store.command("CONFIG", "SET", "maxmemory", "1gb")
     await store.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")

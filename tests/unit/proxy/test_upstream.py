@@ -112,12 +112,31 @@ async def test_of_a_header_given_twice_the_first_is_found_by_its_name() -> None:
     assert heard.headers[1:] == [(b"X-Case", b"Kept"), (b"x-case", b"later")]
 
 
-async def test_headers_without_end_are_given_up() -> None:
-    endless = b"HTTP/1.1 200 OK\r\n" + b"x-filler: %b\r\n" % (b"x" * 1000) * (3 * HEAD_BYTES_MAX // 1000)
-    async with provider(answering(endless)) as (pool, _):
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", 0),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n", 200),
+    ],
+    ids=["headers", "trailers"],
+)
+@pytest.mark.parametrize("endless", [b"x-filler: %b\r\n" % (b"x" * 1000), b"x" * 1000], ids=["many", "one"])
+async def test_headers_without_end_are_given_up(begun: bytes, status: int, endless: bytes) -> None:
+    async with provider(answering(begun + b"x-filler: " + endless * (3 * HEAD_BYTES_MAX // 1000))) as (
+        pool,
+        _,
+    ):
         heard = await ask(pool)
     assert isinstance(heard.error, UpstreamBroke)
-    assert heard.status == 0
+    assert "more headers" in heard.error.message
+    assert heard.status == status
+
+
+async def test_a_body_may_come_in_more_small_chunks_than_headers_would_be_accepted() -> None:
+    pieces = HEAD_BYTES_MAX // 5
+    chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * pieces + b"0\r\n\r\n"
+    async with provider(answering(chunked)) as (pool, _):
+        assert (await ask(pool)).body == b"a" * pieces
 
 
 async def test_trailers_are_no_headers() -> None:
