@@ -84,7 +84,8 @@ class LiveConfig:
         self._changed: Callable[[Loaded], Awaitable[None]] | None = None
         self._looking = asyncio.Lock()
         self.problems: dict[str, str] = {}
-        self.current = self._load(self._stamps)
+        self.current, self._file_version = self._load(self._stamps)
+        self._versioned = self._stamps[self._limits]
 
     def start(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
         """Watch the files; ``changed`` hears of every new version before it counts as loaded."""
@@ -122,12 +123,12 @@ class LiveConfig:
             self._rested_at_s = ended_s + min(REST_MAX_S, REST_TIMES * (ended_s - began_s))
 
     async def _refresh(self, changed: Callable[[Loaded], Awaitable[None]]) -> None:
-        before = self._stamps, self._generation, self._managed, self._managed_known
+        before = self._stamps, self._generation, self._managed, self._managed_known, self._reread_at_s
         try:
             await self._take_over(changed)
         except BaseException as error:
             # Whatever kept it from being taken over, also that nobody waits for it any more: the next look finds it.
-            self._stamps, self._generation, self._managed, self._managed_known = before
+            self._stamps, self._generation, self._managed, self._managed_known, self._reread_at_s = before
             if isinstance(error, ConfigError):
                 self._refuse("published", error)
             elif not isinstance(error, StoreUnavailable):
@@ -153,10 +154,11 @@ class LiveConfig:
             return None
         self._stamps = stamps
         try:
-            loaded = await asyncio.to_thread(self._load, stamps)
+            loaded, self._file_version = await asyncio.to_thread(self._load, stamps)
         except ConfigError as error:
             self._refuse("config", error)
             return None
+        self._versioned = stamps[self._limits]
         self.problems.pop("config", None)
         return loaded
 
@@ -198,21 +200,23 @@ class LiveConfig:
         """Of both files. Taken before they are read, so that a change meanwhile is seen next time."""
         return {path: _stamp(path) for path in (self._limits, self._pricing) if path is not None}
 
-    def _load(self, stamps: Mapping[Path, Stamp | None]) -> Loaded:
-        """Raises `ConfigError`."""
+    def _load(self, stamps: Mapping[Path, Stamp | None]) -> tuple[Loaded, int]:
+        """Both files, and the version of limits.yaml. Changes nothing here: nobody may wait for its thread any more.
+
+        Raises `ConfigError`.
+        """
         looked_ms = time.time_ns() // 1_000_000
         problems = Problems()
         limits, pricing = read_files(self._limits, self._pricing, problems)
         problems.raise_any()
         assert limits is not None
         assert pricing is not None
-        stamp = stamps[self._limits]
+        stamp, version = stamps[self._limits], self._file_version
         if stamp != self._versioned:
-            self._file_version = _version(stamp, looked_ms, newer_than=self._file_version)
-            self._versioned = stamp
-        declared = Directory.compile(limits, self._file_version if self._managed_known else 0)
+            version = _version(stamp, looked_ms, newer_than=version)
+        declared = Directory.compile(limits, version if self._managed_known else 0)
         prices = PriceBook(pricing, limits.credit_usd, self._catalogue, self._ceilings)
-        return Loaded(limits, declared, declared.with_managed(self._managed), prices)
+        return Loaded(limits, declared, declared.with_managed(self._managed), prices), version
 
     def _with(self, set_since: Mapping[str, Managed]) -> Loaded:
         """The same files with what was set of some orgs since."""
