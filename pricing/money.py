@@ -52,7 +52,12 @@ def format_credits(microcredits: int) -> str:
     """Credits as a plain decimal without trailing zeros: 1500000 -> "1.5", 0 -> "0"."""
     whole, rest = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
     sign = "-" if microcredits < 0 else ""
-    return f"{sign}{whole}.{rest:06d}".rstrip("0").rstrip(".")
+    if rest == 0:
+        return f"{sign}{whole}"
+    decimals = str(MICROCREDITS_PER_CREDIT + rest)[1:].rstrip(
+        "0"
+    )  # cheaper than a format: every reply has two
+    return f"{sign}{whole}.{decimals}"
 
 
 def format_usd(femtousd: int) -> str:

@@ -51,11 +51,15 @@ class Usage:
     images: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        counts = _counts(self)
-        if min(counts) < 0:
-            raise NegativeUsage(
-                ", ".join(f"{n} is {count}" for n, count in zip(COUNTS, counts, strict=True) if count < 0)
-            )
+        # Whether any is negative: the sign of all of them or-ed is the or of their signs, and costs less than `min`.
+        if (
+            self.input | self.cache_read | self.cache_write | self.cache_write_1h | self.cache_write_12h
+            | self.input_audio | self.input_image | self.input_video | self.cache_read_audio | self.cache_read_image
+            | self.output | self.reasoning | self.output_audio | self.output_image | self.requests
+            | self.web_searches | self.characters | self.audio_ms | self.video_ms | self.pages | self.search_units
+        ) < 0:  # fmt: skip
+            counts = zip(COUNTS, self.counts, strict=True)
+            raise NegativeUsage(", ".join(f"{name} is {count}" for name, count in counts if count < 0))
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Protocol
 
 from gateway.errors import TollgateError, UpstreamError
 from gateway.metering.reading import Reading, UsageFilter, UsageReader
 from gateway.proxy.decoding import ReplyDecoder
-from gateway.proxy.downstream import ClientStream
 from gateway.proxy.upstream import Header, UpstreamConnection
 
 NO_HEADERS: Mapping[bytes, bytes] = {}
@@ -32,6 +32,17 @@ class End(StrEnum):
     """The gateway closed the connection."""
 
 
+class Client(Protocol):
+    """See `gateway.proxy.downstream.ClientStream`."""
+
+    gone: bool
+    congested: bool
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drain(self) -> None: ...
+
+
 class Exchange:
     """The reply to one request, gathered or relayed."""
 
@@ -44,7 +55,7 @@ class Exchange:
     def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
-        self._client: ClientStream | None = None
+        self._client: Client | None = None
         self._decoder: ReplyDecoder | None = None
         self._kept: list[bytes] = []
         self.reader = reader
@@ -154,7 +165,7 @@ class Exchange:
             await self._woken()
         return b"".join(self._kept)
 
-    async def relay(self, client: ClientStream, length: int | None = None) -> None:
+    async def relay(self, client: Client, length: int | None = None) -> None:
         """Hand everything to ``client`` as it comes, until the provider's side has ended.
 
         ``length``: of the body, where the client was told it. Its last piece is left in `last` then: a client that has
@@ -221,12 +232,18 @@ KEPT_BYTES_MAX = 9 * 1024 * 1024
 """Bytes kept before a client listens: a little over the largest reply whose charge is shown in its headers."""
 
 
-class _Nobody(ClientStream):
+class _Nobody:
     """The client that went away."""
 
     def __init__(self) -> None:
         self.gone = True
         self.congested = False
+
+    def write(self, data: bytes) -> None:
+        del data
+
+    async def drain(self) -> None:
+        pass
 
 
 _NOBODY = _Nobody()

@@ -192,7 +192,7 @@ class Flight:
 def buckets(usage: Usage) -> dict[str, int]:
     """The exclusive counts that are not zero, images by their label."""
     counts = usage.counts
-    found = dict(compress(zip(COUNTS, counts, strict=True), counts))
+    found = dict(zip(compress(COUNTS, counts), filter(None, counts), strict=True))
     if usage.images:
         found.update({f"image {label}": count for label, count in usage.images})
     return found

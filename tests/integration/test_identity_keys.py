@@ -131,27 +131,29 @@ async def test_revoking_again_finishes_what_a_store_that_was_down_left(place: Pl
     assert place.holds.keys == [("acme", key_id)]
 
 
-class Heard(RedisStore):
+class Heard:
     """A way to Redis that remembers which keys were asked for, in order."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, store: RedisStore) -> None:
+        self.run, self.submit = store.run, store.submit
         self.keys = list[Argument]()
+        self._store = store
 
     def command(self, *arguments: Argument) -> Reply:
         self.keys.append(arguments[1])
-        return super().command(*arguments)
+        return self._store.command(*arguments)
 
 
-class Halting(RedisStore):
+class Halting:
     """A way to Redis on which whatever changes something waits until it is ``freed``."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, store: RedisStore) -> None:
+        self.run, self.submit = store.run, store.submit
         self.halted, self.freed = asyncio.Event(), asyncio.Event()
+        self._store = store
 
     def command(self, *arguments: Argument) -> Reply:
-        sent = super().command(*arguments)
+        sent = self._store.command(*arguments)
         return self._late(sent) if arguments[0] in ("SET", "DEL") else sent
 
     async def _late(self, sent: Reply) -> Any:
@@ -163,7 +165,7 @@ class Halting(RedisStore):
 async def test_a_key_that_is_revoked_while_it_is_rotated_stays_revoked(place: Place) -> None:
     first = await place.issuer.create(NewKey("acme", "laptop"), actor="cli:root")
     key_id = first.listed.record.key_id
-    slow = Halting(place.redis.url)
+    slow = Halting(place.redis)
     elsewhere = KeyIssuer(KeyTable(place.postgres), SharedKeys(slow), place.holds)
     until = datetime.now(UTC) + timedelta(hours=1)
     rotating = asyncio.create_task(elsewhere.rotate(key_id, old_until=until, actor="cli:root"))
@@ -171,7 +173,6 @@ async def test_a_key_that_is_revoked_while_it_is_rotated_stays_revoked(place: Pl
     await place.issuer.revoke(key_id, actor="cli:root")
     slow.freed.set()
     second = await rotating
-    await slow.close()
     shared = SharedKeys(place.redis)
     for secret in (first.key, second.key):
         with pytest.raises(RevokedKey):
@@ -346,9 +347,8 @@ async def test_a_key_with_many_former_secrets_stops_with_the_first_of_them(place
         "FROM generate_series(1, 3000) n",
         key_id,
     )
-    heard = Heard(place.redis.url)
+    heard = Heard(place.redis)
     await KeyIssuer(KeyTable(place.postgres), SharedKeys(heard), place.holds).revoke(key_id, actor="cli:root")
-    await heard.close()
     told = heard.keys.index(f"tg:key:{issued.listed.digest}")
     assert heard.keys.index("tg:keys:generation", told) < len(heard.keys) / 2
     assert len(set(heard.keys)) == 3002

@@ -42,15 +42,16 @@ class SlowHolds(MemoryHolds):
         return await super().release(request_id, org)
 
 
-class WatchedKeeper(Keeper):
-    """Says when a hold has ended."""
+class Watched:
+    """A keeper's door, which says when a hold has ended."""
 
-    def __init__(self, holds: MemoryHolds) -> None:
-        super().__init__(holds, hold_ttl_s=60.0)
+    def __init__(self, keeper: Keeper) -> None:
+        self.track, self.resolve_later = keeper.track, keeper.resolve_later
         self.ended = asyncio.Event()
+        self._keeper = keeper
 
     def untrack(self, holding: Holding) -> None:
-        super().untrack(holding)
+        self._keeper.untrack(holding)
         self.ended.set()
 
 
@@ -59,8 +60,9 @@ class Desk:
 
     def __init__(self) -> None:
         self.holds = SlowHolds()
-        self.keeper = WatchedKeeper(self.holds)
-        self.holdings = Holdings(self.holds, self.keeper)
+        self.keeper = Keeper(self.holds, hold_ttl_s=60.0)
+        self.watched = Watched(self.keeper)
+        self.holdings = Holdings(self.holds, self.watched)
 
     async def take(self) -> Holding:
         return await self.holdings.take(ask_for(100))
@@ -248,7 +250,7 @@ async def test_cancelled_while_settling(desk: Desk) -> None:
             await hold.settle(40, b"{}")
 
     await cancelled_while(desk, asyncio.create_task(request()))
-    await desk.keeper.ended.wait()
+    await desk.watched.ended.wait()
     assert desk.charged == [40]
     assert desk.holds.writes == ["settle", "settle"]  # nobody knows of the first whether it was written
 
@@ -261,7 +263,7 @@ async def test_cancelled_while_releasing(desk: Desk) -> None:
             pass
 
     await cancelled_while(desk, asyncio.create_task(request()))
-    await desk.keeper.ended.wait()
+    await desk.watched.ended.wait()
     assert (desk.charged, desk.holds.writes, await desk.held()) == ([], ["release"], 0)
 
 
@@ -273,5 +275,5 @@ async def test_cancelled_while_being_charged_at_the_bound(desk: Desk) -> None:
             hold.forwarded()
 
     await cancelled_while(desk, asyncio.create_task(request()))
-    await desk.keeper.ended.wait()
+    await desk.watched.ended.wait()
     assert (desk.charged, desk.holds.writes) == ([100], ["settle"])
