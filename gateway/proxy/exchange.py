@@ -145,7 +145,7 @@ class Exchange:
         return self._decoder is not None and self._decoder.failed
 
     def header(self, wanted: bytes) -> bytes | None:
-        """The first header of the reply named ``wanted`` (lower case)."""
+        """The first header of the reply named ``wanted``, one of `gateway.proxy.upstream.ASKED_FOR`."""
         return self._named.get(wanted)
 
     async def head(self) -> None:

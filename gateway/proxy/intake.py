@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from itertools import chain, compress
+from itertools import chain
 from urllib.parse import unquote_plus
 
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -14,6 +14,7 @@ from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout, Unsupported
 from gateway.providers.credentials import STRIPPED_HEADERS, STRIPPED_QUERY
 from gateway.proxy.body_room import Share
 from gateway.proxy.decoding import decode_body
+from gateway.proxy.header_names import ByName
 from pricing.record import record
 
 OFF_LOOP_BYTES = 256 * 1024
@@ -32,9 +33,6 @@ NOT_FORWARDED = (
 )
 """Hop-by-hop, rewritten by the gateway, or the client's credentials and what would get around the checks."""
 
-REMEMBERED_NAMES_MAX = 1024
-REMEMBERED_NAME_BYTES_MAX = 64
-"""Header names in use are shorter by half."""
 ID_CHARS_MAX = 256
 TAGS_MAX = 32
 _LIMITED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:-]{0,127}")
@@ -130,12 +128,7 @@ def _require_json(content_type: str) -> None:
 
 def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
     """The client's headers that the provider should see, as they were spelled."""
-    headers = request.raw_headers
-    names = [name for name, _ in headers]
-    verdicts = list(map(_GOES_ON.get, names))
-    if None in verdicts:
-        verdicts = [_GOES_ON[name] for name in names]
-    kept = list(compress(headers, verdicts))
+    kept = [header for header in request.raw_headers if GOES_ON[header[0]]]
     if "connection" not in request.headers:
         return kept
     named: set[bytes] = set()
@@ -144,26 +137,12 @@ def forwarded_headers(request: web.BaseRequest) -> list[tuple[bytes, bytes]]:
     return [header for header in kept if header[0].lower() not in named]
 
 
-def goes_on(name: bytes) -> bool:
-    """Whether a header of this name, however it is spelled, is for the provider too."""
-    return _GOES_ON[name]
+def _goes_on(name: bytes) -> bool:
+    return name not in NOT_FORWARDED and not name.startswith(b"x-tollgate-")
 
 
-class _Verdicts(dict[bytes, bool]):
-    """`goes_on` by name, as names are met: every request has a dozen, nearly always the same."""
-
-    def __missing__(self, name: bytes) -> bool:
-        lower = name.lower()
-        verdict = lower not in NOT_FORWARDED and not lower.startswith(b"x-tollgate-")
-        # Clients choose the names: without bounds they could have names of 64 KB remembered, any number of them.
-        if len(name) <= REMEMBERED_NAME_BYTES_MAX:
-            if len(self) >= REMEMBERED_NAMES_MAX:
-                self.clear()
-            self[name] = verdict
-        return verdict
-
-
-_GOES_ON = _Verdicts()
+GOES_ON: ByName[bool] = ByName(_goes_on)
+"""Whether a header of this name, however it is spelled, is for the provider too."""
 
 
 def forwarded_query(query: str) -> str:

@@ -6,11 +6,6 @@ last call left it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-from itertools import compress
-from operator import itemgetter
-
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
@@ -21,6 +16,7 @@ from gateway.proxy.afterlife import Afterlife
 from gateway.proxy.downstream import ClientStream
 from gateway.proxy.exchange import End, Exchange
 from gateway.proxy.flight import ENDINGS, Charge, Flight
+from gateway.proxy.header_names import ByName
 from gateway.proxy.intake import HOP_BY_HOP
 from gateway.proxy.refusal import REQUEST_ID
 from gateway.proxy.upstream import UpstreamBroke
@@ -37,8 +33,7 @@ OURS = frozenset(
     b"x-tollgate-" + name
     for name in (b"request-id", b"remaining", b"output-cap", b"grace", b"credits", b"usage-source")
 )
-_NAME: Callable[[Header], bytes] = itemgetter(0)
-_NOT_PASSED = HOP_BY_HOP | OURS | {b"content-length"}
+_PASSES = ByName(lambda name: name not in HOP_BY_HOP and name not in OURS and name != b"content-length")
 
 
 class Replies:
@@ -135,7 +130,7 @@ def _stopped(exchange: Exchange) -> TollgateError:
 
 def _passed_on(exchange: Exchange) -> list[Header]:
     """The provider's headers for the client."""
-    passed = list(compress(exchange.headers, map(_passes, map(_NAME, exchange.headers))))
+    passed = [header for header in exchange.headers if _PASSES[header[0]]]
     if exchange.header(b"connection") is None:
         return passed
     named = {
@@ -145,11 +140,6 @@ def _passed_on(exchange: Exchange) -> list[Header]:
         for part in value.split(b",")
     }
     return [header for header in passed if header[0].lower() not in named]
-
-
-@lru_cache(maxsize=1024)
-def _passes(name: bytes) -> bool:
-    return name.lower() not in _NOT_PASSED
 
 
 def _own(flight: Flight) -> list[Header]:

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from operator import itemgetter
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import Protocol, cast
 
 import httptools
 
 from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.proxy.header_names import ByName
 
 WRITE_SLICE_BYTES = 256 * 1024
 """Large bodies are handed to the transport in slices, so that TLS never buffers a second copy of the whole."""
 
 Header = tuple[bytes, bytes]
-_NAME: Callable[[Header], bytes] = itemgetter(0)
-_VALUE: Callable[[Header], bytes] = itemgetter(1)
 
 HEAD_BYTES_MAX = 256 * 1024
 """A provider that sends more header or trailer bytes than this is broken or hostile."""
@@ -38,7 +36,7 @@ class Sink(Protocol):
     """Who listens to one exchange. Called from the event loop's read callback: never wait, never raise."""
 
     def on_head(self, status: int, headers: Sequence[Header], named: Mapping[bytes, bytes]) -> None:
-        """``named``: the first value of each header, by its name in lower case."""
+        """``named``: the first value of each of `ASKED_FOR`, by its name in lower case."""
 
     def on_body(self, data: bytes) -> None: ...
 
@@ -207,7 +205,7 @@ class UpstreamConnection(asyncio.Protocol):
         if status < 200 or self._sink is None:
             return
         headers, self._headers = self._headers, _UNHEARD
-        named = first_values(headers)
+        named = asked_for(headers)
         self._until_close = status not in (204, 304) and _DELIMITING.isdisjoint(named)
         self._watch(self._pool.idle_s)
         self._sink.on_head(status, headers, named)
@@ -286,7 +284,25 @@ _DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
 """The headers that say where a body ends."""
 
 
-def first_values(headers: Sequence[Header]) -> dict[bytes, bytes]:
-    """The first value of each header, by its name in lower case."""
-    last_first = headers[::-1]
-    return dict(zip(map(bytes.lower, map(_NAME, last_first)), map(_VALUE, last_first), strict=True))
+def asked_for(headers: Sequence[Header]) -> dict[bytes, bytes]:
+    """The first value of each of `ASKED_FOR`, by its name in lower case."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        known = _KNOWN[name]
+        if known is not None and known not in found:
+            found[known] = value
+    return found
+
+
+ASKED_FOR = frozenset(
+    {
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"retry-after",
+        b"transfer-encoding",
+    }
+)
+"""The headers that anybody here wants the value of."""
+_KNOWN = ByName(lambda name: name if name in ASKED_FOR else None)

@@ -14,7 +14,10 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
+from gateway.proxy.header_names import ByName
+
 Header = tuple[bytes, bytes]
+_IS_DATE = ByName(lambda name: name == b"date")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -30,7 +33,7 @@ class WholeReply(web.StreamResponse):
         self._body_bytes = body
         if self._lines.count(b"\n") != len(headers) or self._lines.count(b"\r") != len(headers):
             raise ValueError("a header has a line break in it")
-        self._dated = self._lines.lower().find(b"\r\ndate:") >= 0
+        self._dated = True in [_IS_DATE[name] for name, _ in headers]
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write all of it. Raises ConnectionError when the client is gone."""
