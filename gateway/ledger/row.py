@@ -6,7 +6,7 @@ neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from types import NoneType
@@ -22,15 +22,18 @@ STARTED_AT_LEAST = datetime(2020, 1, 1, tzinfo=UTC)
 STARTED_AT_MOST = datetime(2100, 1, 1, tzinfo=UTC)
 NUL_STANDS_AS = "\N{REPLACEMENT CHARACTER}"
 
-_ADMISSION_TEXTS = itemgetter("org_id", "key_id", "provider", "model", "operation", "route", "gateway_id")
+# Members of the two halves, in the order in which `_row` takes them apart. Those that may be missing come second.
+_ADMISSION_TEXTS = ("org_id", "key_id", "provider", "model", "operation", "route", "gateway_id")
 _ADMISSION_TEXTS_IF_ANY = ("team_id", "user_id", "conversation_id", "end_user")
-_RESULT_TEXTS = itemgetter("usage_source", "status")
+_RESULT_TEXTS = ("usage_source", "status")
 _RESULT_TEXTS_IF_ANY = ("model_served", "tier", "price_ref", "provider_request_id")
 _RESULT_INTEGERS = (
     "upstream_status", "first_byte_ms",
     "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "held_microcredits",
 )  # fmt: skip
+_ADMISSION = itemgetter(*_ADMISSION_TEXTS, *_ADMISSION_TEXTS_IF_ANY)
+_RESULT = itemgetter(*_RESULT_TEXTS, *_RESULT_TEXTS_IF_ANY, *_RESULT_INTEGERS)
 _TEXT: frozenset[type] = frozenset({str})
 _TEXT_OR_NONE: frozenset[type] = frozenset({str, NoneType})
 _INTEGER_OR_NONE: frozenset[type] = frozenset({int, NoneType})
@@ -132,19 +135,18 @@ def _row(entry: Entry) -> UsageRow:
     admission = _document(fields[b"a"])
     result = _document(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits, admission)
     # By column and by place: so many named arguments are dear, and a row is made for every request.
-    org_id, key_id, provider, model, operation, route, gateway_id = _texts(_ADMISSION_TEXTS(admission))
-    team_id, user_id, conversation_id, end_user = _texts_if_any(admission, _ADMISSION_TEXTS_IF_ANY)
-    usage_source, status = _texts(_RESULT_TEXTS(result))
-    model_served, tier, price_ref, provider_request_id = _texts_if_any(result, _RESULT_TEXTS_IF_ANY)
-    upstream_status, first_byte_ms, *counts = _integers(result)
+    admitted = _members(_ADMISSION, admission, _ADMISSION_TEXTS, _ADMISSION_TEXTS_IF_ANY)
+    came_to = _members(_RESULT, result, _RESULT_TEXTS, (*_RESULT_TEXTS_IF_ANY, *_RESULT_INTEGERS))
+    _check(_TEXT, (*admitted[:7], *came_to[:2]))
+    _check(_TEXT_OR_NONE, (*admitted[7:], *came_to[2:6]))
+    _check(_INTEGER_OR_NONE, came_to[6:])
     (
-        input_tokens,
-        cached_input_tokens,
-        cache_write_tokens,
-        output_tokens,
-        reasoning_tokens,
-        held_microcredits,
-    ) = [count or 0 for count in counts]
+        org_id, key_id, provider, model, operation, route, gateway_id, team_id, user_id, conversation_id, end_user,
+    ) = admitted  # fmt: skip
+    (
+        usage_source, status, model_served, tier, price_ref, provider_request_id, upstream_status, first_byte_ms,
+        input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, held_microcredits,
+    ) = came_to  # fmt: skip
     request_id = fields[b"id"].decode().replace("\0", NUL_STANDS_AS)
     started_at, finished_at = instant(int(fields[b"t"])), instant(int(fields[b"f"]))
     tags, buckets = _tags(admission.get("tags")), _buckets(result.get("buckets"))
@@ -154,13 +156,13 @@ def _row(entry: Entry) -> UsageRow:
     sequence = int(fields[b"n"])
     from_balance = fields[b"p"] == b"1" if b"p" in fields else None
     end_user_trusted = admission.get("end_user_trusted") is True
-    return UsageRow(
+    return UsageRow._make((
         request_id, started_at, finished_at, org_id, team_id, user_id, key_id, conversation_id, end_user, tags,
-        provider, model, model_served, operation, route, tier, streamed, input_tokens, cached_input_tokens,
-        cache_write_tokens, output_tokens, reasoning_tokens, buckets, price_ref, cost_femtousd, charged_microcredits,
-        held_microcredits, usage_source, status, flags, upstream_status, first_byte_ms, provider_request_id,
-        gateway_id, entry.partition, sequence, from_balance, end_user_trusted,
-    )  # fmt: skip
+        provider, model, model_served, operation, route, tier, streamed, input_tokens or 0, cached_input_tokens or 0,
+        cache_write_tokens or 0, output_tokens or 0, reasoning_tokens or 0, buckets, price_ref, cost_femtousd,
+        charged_microcredits, held_microcredits or 0, usage_source, status, flags, upstream_status, first_byte_ms,
+        provider_request_id, gateway_id, entry.partition, sequence, from_balance, end_user_trusted,
+    ))  # fmt: skip
 
 
 def _reaped(charged_microcredits: int, admission: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,24 +198,27 @@ def _without_nul(value: Any) -> Any:
 # Types are looked at for many members at once: a call for each would cost more than the row.
 
 
+def _members(
+    at_once: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    holder: Mapping[str, Any],
+    required: tuple[str, ...],
+    optional: tuple[str, ...],
+) -> tuple[Any, ...]:
+    """What ``at_once`` takes, or member by member where one is missing. Raises KeyError if it is a required one."""
+    try:
+        return at_once(holder)
+    except KeyError:
+        return (*[holder[name] for name in required], *map(holder.get, optional))
+
+
+def _check(kinds: frozenset[type], values: tuple[object, ...]) -> None:
+    if not kinds.issuperset(map(type, values)):
+        raise TypeError(f"expected {'integers' if int in kinds else 'texts'}, found {_kinds(values)}")
+
+
 def _texts(values: tuple[object, ...]) -> tuple[str, ...]:
-    if not _TEXT.issuperset(map(type, values)):
-        raise TypeError(f"expected texts, found {_kinds(values)}")
+    _check(_TEXT, values)
     return cast("tuple[str, ...]", values)
-
-
-def _texts_if_any(holder: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str | None, ...]:
-    values = tuple(map(holder.get, names))
-    if not _TEXT_OR_NONE.issuperset(map(type, values)):
-        raise TypeError(f"expected texts, found {_kinds(values)}")
-    return values
-
-
-def _integers(result: Mapping[str, Any]) -> tuple[int | None, ...]:
-    values = tuple(map(result.get, _RESULT_INTEGERS))
-    if not _INTEGER_OR_NONE.issuperset(map(type, values)):
-        raise TypeError(f"expected integers, found {_kinds(values)}")
-    return values
 
 
 def _kinds(values: tuple[object, ...]) -> str:
