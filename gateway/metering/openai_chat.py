@@ -13,7 +13,7 @@ from types import MappingProxyType
 import orjson
 
 from gateway.metering import tiers
-from gateway.metering.openai_usage import PLAIN, UsageRules, has_counts, overlapping
+from gateway.metering.openai_usage import PLAIN, UsageRules, has_counts, overlapping, plain
 from gateway.metering.reading import Reading
 from gateway.metering.reply import Json, ReplyReader, items, members, output_index, string
 from gateway.metering.reported_cost import CostField, reported_cost
@@ -102,11 +102,13 @@ class OpenAiChatReader(ReplyReader):
         usage = None
         cost = None
         if self._usage is not None:
-            read = overlapping(self._usage, self._options.rules, self._model)
-            usage = read.exclusive()
+            usage = plain(self._usage, self._options.rules, self._model)
+            if usage is None:
+                read = overlapping(self._usage, self._options.rules, self._model)
+                usage = read.exclusive()
+                for remark in read.notes:
+                    self.note(remark)
             cost = reported_cost(self._usage, self._options.cost)
-            for remark in read.notes:
-                self.note(remark)
         finished = bool(self._finished_choices) and self._finished_choices == self._seen_choices
         return Reading(
             usage=usage,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.metering.overlap import Overlapping
-from gateway.metering.reply import Json, count, members
+from gateway.metering.reply import COUNT_MAX, Json, count, members
+from pricing.usage import Usage
 
 _SEARCH_MODELS = re.compile(r"-search-(preview|api)")
 _CACHED_BESIDE = frozenset({"prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens"})
@@ -34,6 +35,52 @@ class UsageRules:
 PLAIN = UsageRules()
 _COUNTS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens")
 _NUMBERS: frozenset[type] = frozenset({int, float, bool})
+
+
+_PLAIN = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+    }
+)
+
+
+def plain(usage: Json, rules: UsageRules = PLAIN, model: str | None = None) -> Usage | None:
+    """What nearly every chat used: text in, some of it cached, text out, some of it reasoning, and sums that agree.
+
+    None: ``usage`` says more than that, or says it otherwise. Else the same as `overlapping`, for a third of the work.
+    """
+    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if (
+        type(read) is not int
+        or type(written) is not int
+        or usage.get("total_tokens") != read + written
+        or not usage.keys() <= _PLAIN
+        or rules.reasoning_beside
+        or (model is not None and _searches_always(model))
+    ):
+        return None
+    cached = _only(usage.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _only(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if 0 <= cached <= read <= COUNT_MAX and 0 <= reasoning <= written <= COUNT_MAX:
+        return Usage(input=read - cached, cache_read=cached, output=written - reasoning, reasoning=reasoning)
+    return None
+
+
+def _only(details: object, name: str) -> int:
+    """The count of this name, where no other is more than zero; else -1."""
+    if not details:
+        return 0
+    if type(details) is not dict:
+        return -1
+    others = list(filter(None, details.values()))
+    if not others:
+        return 0
+    found = details.get(name)
+    return found if type(found) is int and len(others) == 1 and found else -1
 
 
 def overlapping(usage: Json, rules: UsageRules = PLAIN, model: str | None = None) -> Overlapping:

@@ -126,6 +126,9 @@ class Document:
     def cap_slot(self, *path: str) -> CapSlot:
         """Where a cap goes that is absent or null: into its null, else at the head of its object, which is
         made when it is absent or null itself."""
+        if len(path) == 1 and path[0] not in self.root:  # nearly always
+            at = self.inside()
+            return CapSlot(at, at, _opening(path[0]), b"," if self.root else b"")
         depth = 0
         holder: Any = self.root
         while depth < len(path) - 1 and isinstance(inner := holder.get(path[depth]), dict):
@@ -163,23 +166,12 @@ class Document:
         Case variants are refused even alone: some servers (Go's encoding/json) read them, others do not.
         ``camel``: the API takes camelCase and snake_case alike (protobuf JSON); either may come, not both.
         """
-        holder = self._at(path)
+        holder = self._at(path) if path else self.root
         if not isinstance(holder, dict):
             return
         folded = _folded(controlled, camel)
-        seen: dict[str, str] = {}
-        for name in holder:
-            if name in controlled and not camel:
-                continue
-            fold = _fold(name, camel)
-            if fold not in folded:
-                continue
-            if name not in controlled:
-                wanted = folded[fold]
-                _refuse(name, f"{name!r} is another spelling of {wanted!r}; send it as {wanted!r}.", path)
-            if fold in seen:
-                _refuse(name, f"{name!r} is given twice, also as {seen[fold]!r}; send one of them.", path)
-            seen[fold] = name
+        if camel or not folded.keys().isdisjoint(map(str.casefold, holder.keys() - controlled)):
+            _check_spellings(holder, controlled, folded, path, camel=camel)
         if self._escaped and _ESCAPED_ASCII.search(self._text):
             self._check_escapes(controlled, path)
 
@@ -188,6 +180,29 @@ class Document:
         for name, _, _ in members(self._text, at, raw=True):
             if "\\" in name and (plain := orjson.loads(f'"{name}"')) in controlled:
                 _refuse(plain, f"{plain!r} is spelled with escapes; write the name plainly.", path)
+
+
+def _check_spellings(
+    holder: Mapping[str, Any],
+    controlled: frozenset[str],
+    folded: Mapping[str, str],
+    path: tuple[str, ...],
+    *,
+    camel: bool,
+) -> None:
+    seen: dict[str, str] = {}
+    for name in holder:
+        if name in controlled and not camel:
+            continue
+        fold = _fold(name, camel)
+        if fold not in folded:
+            continue
+        if name not in controlled:
+            wanted = folded[fold]
+            _refuse(name, f"{name!r} is another spelling of {wanted!r}; send it as {wanted!r}.", path)
+        if fold in seen:
+            _refuse(name, f"{name!r} is given twice, also as {seen[fold]!r}; send one of them.", path)
+        seen[fold] = name
 
 
 def members(text: bytes, at: int, *, raw: bool = False) -> Iterator[tuple[str, int, int]]:
@@ -263,6 +278,11 @@ def _refuse(name: str, message: str, path: tuple[str, ...]) -> NoReturn:
 def _fold(name: str, camel: bool) -> str:
     folded = name.casefold()
     return folded.replace("_", "") if camel else folded
+
+
+@lru_cache(maxsize=64)
+def _opening(name: str) -> bytes:
+    return b'"%b":' % name.encode()
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from gateway.providers import ceilings, fields
 from gateway.providers.base import Call, Route
 from gateway.providers.body import Document
 from gateway.providers.openai.tools import take_tools
-from gateway.providers.splice import CapSlot, Edit
+from gateway.providers.splice import CapMember, CapSlot, Edit
 from gateway.providers.tally import Tally, known_tool, lazy_texts
 
 CHAT_MEMBERS = frozenset(
@@ -58,6 +58,11 @@ COMPLETION_MEMBERS = frozenset(
     ]
 )
 _STREAM_OPTIONS = frozenset({"include_usage"})
+_CAPS = ("max_tokens", "max_completion_tokens")
+_EXTRAS = frozenset(
+    {"web_search_options", "search_parameters", "models", "plugins", "prediction", "modalities"}
+)
+"""What `_take_extras` looks at: most requests have none of it."""
 _PROMPTS_MAX = 2_048
 _SEARCH_RESULTS_DEFAULT = 20
 _TEXT_PARTS = frozenset(
@@ -86,8 +91,10 @@ class Options:
 
 def hidden_prompt(model: str, root: Mapping[str, Any]) -> int:
     """Tokens of the prompt that a provider puts before every request to some models."""
-    names = [model, *[name for name in fields.items(root, "models") if isinstance(name, str)]]
-    return ceilings.GROK_PROMPT_TOKENS if "grok" in " ".join(names) else 0
+    names = model
+    if "models" in root:
+        names = " ".join([model, *[name for name in fields.items(root, "models") if isinstance(name, str)]])
+    return ceilings.GROK_PROMPT_TOKENS if "grok" in names else 0
 
 
 @lru_cache(maxsize=1024)
@@ -121,10 +128,7 @@ def read_chat(route: Route, body: bytes, options: Options) -> Call:
     if "tools" in root or "functions" in root:
         take_tools(root, tally)
     kinds = _take_extras(root, model, tally)
-    choices = max(
-        fields.positive(root, "n", fields.CHOICES_MAX) or 1,
-        fields.positive(root, "best_of", fields.CHOICES_MAX) or 1,
-    )
+    choices = _choices(root)
     tally.output_tokens *= choices
     call = _call(
         route,
@@ -133,7 +137,6 @@ def read_chat(route: Route, body: bytes, options: Options) -> Call:
         model,
         choices,
         options,
-        ("max_tokens", "max_completion_tokens"),
         options.cap_name,
     )
     call.hidden_output = tally.hidden or len(kinds) > 1 or hidden_reasoning(model, root, options)
@@ -153,16 +156,19 @@ def read_completion(route: Route, body: bytes, options: Options) -> Call:
     tally = Tally(document)
     prompts = _prompts(root)
     tally.messages = prompts
-    n = fields.positive(root, "n", fields.CHOICES_MAX) or 1
-    best_of = fields.positive(root, "best_of", fields.CHOICES_MAX) or 1
     if isinstance(root.get("models"), list):
         tally.models += [fields.model_name(name, "models") for name in root["models"]]
-    caps = ("max_tokens", "max_completion_tokens")
-    call = _call(route, document, tally, model, max(n, best_of) * prompts, options, caps, "max_tokens")
+    call = _call(route, document, tally, model, _choices(root) * prompts, options, "max_tokens")
     call.hidden_output = hidden_reasoning(model, root, options) and not model.endswith("-instruct")
     if document.whole and _is_text(root.get("prompt")):
         call.prompt_texts = lazy_texts(body, ("prompt", "suffix"), tally)
     return call
+
+
+def _choices(root: Mapping[str, Any]) -> int:
+    if "n" not in root and "best_of" not in root:
+        return 1
+    return max(fields.positive(root, name, fields.CHOICES_MAX) or 1 for name in ("n", "best_of"))
 
 
 def _call(
@@ -172,17 +178,18 @@ def _call(
     model: str,
     choices: int,
     options: Options,
-    cap_names: tuple[str, ...],
     cap_name: str,
 ) -> Call:
     """What chat and completions have in common: caps, stream flag, usage flag, tier."""
     root = document.root
     streamed = fields.flag(root, "stream")
-    caps = tuple(
-        document.cap_member(value, name)
-        for name in cap_names
-        if (value := fields.positive(root, name, fields.TOKENS_MAX)) is not None
-    )
+    caps: tuple[CapMember, ...] = ()
+    if "max_tokens" in root or "max_completion_tokens" in root:
+        caps = tuple(
+            document.cap_member(value, name)
+            for name in _CAPS
+            if (value := fields.positive(root, name, fields.TOKENS_MAX)) is not None
+        )
     slot: CapSlot | None = None if caps else document.cap_slot(cap_name)
     edit = _usage_edit(document) if streamed and options.inject_usage else None
     output_cap = max(cap.value for cap in caps) if caps else None
@@ -277,6 +284,8 @@ def image_ceiling(model: str, detail: object) -> int:
 
 def _take_extras(root: Mapping[str, Any], model: str, tally: Tally) -> tuple[str, ...]:
     """Searches, fallback models, predictions; returns the buckets that output may fall in."""
+    if _EXTRAS.isdisjoint(root) and not _runs_tools(model):
+        return ("output",)
     if root.get("web_search_options") is not None or _runs_tools(model):
         tally.tool(ceilings.OPENAI_TOOLS["web_search"], None)
         tally.reference()
