@@ -39,6 +39,8 @@ class Keeper:
         self._overdue: dict[str, Holding] = {}
         """Past their deadlines: their requests were ended, their settlements may still come."""
         self._unresolved: dict[str, Holding] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """That of the first call: a process has one."""
         self._stopping = asyncio.Event()
         self._loops: tuple[asyncio.Task[None], ...] = ()
         self._watch: asyncio.TimerHandle | None = None
@@ -180,4 +182,6 @@ class Keeper:
                 continue
 
     def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()

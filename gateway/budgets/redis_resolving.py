@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 from gateway.budgets.keyspace import PartitionKeys
 from gateway.budgets.model import Ask, Grant
@@ -46,11 +47,11 @@ class Resolver:
         self._unknown: dict[str, tuple[PartitionKeys, Plan]] = {}
         self._releasing: asyncio.Task[None] | None = None
 
-    async def settle(
+    def settle(
         self, keys: PartitionKeys, request_id: str, plan: Plan, cost: int, result: bytes
-    ) -> list[bytes]:
+    ) -> Awaitable[list[bytes]]:
         arguments = (cost, result, MARKER_TTL_MS, "", b"", "")
-        return await self._resolve("settle", keys, request_id, plan, arguments)
+        return self._resolve("settle", keys, request_id, plan, arguments)
 
     async def charge_lost(
         self, keys: PartitionKeys, grant: Grant, ask: Ask, plan: Plan, cost: int, result: bytes

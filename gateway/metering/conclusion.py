@@ -18,7 +18,7 @@ Of mixed sources the weakest is named: provider > counted > bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -65,8 +65,11 @@ class Charged:
 
     model: str
     streamed: bool
-    bound: Usage
-    """The most that it can use: what the hold was made for."""
+    bound: Callable[[], Usage]
+    """The most that it can use: what the hold was made for. Made when it is asked for, as it seldom is."""
+    input_tokens_max: int
+    output_tokens_max: int
+    """Those of ``bound``."""
     prompt_texts: Sequence[str] = ()
     """Empty: the prompt cannot be counted (it is elsewhere, or not text); its bound stands in."""
     hidden_output: bool = False
@@ -108,7 +111,8 @@ def conclude(
     reported = source is Source.PROVIDER
     passes = reading.passes if reading.usage is not None and source is not Source.BOUND else ()
     flags = list(reading.notes)
-    if _overruns(usage, charged.bound):
+    read, _, _, produced = usage.sums
+    if read > charged.input_tokens_max or produced > charged.output_tokens_max:
         flags.append("overrun")
     return Conclusion(
         usage=usage,
@@ -124,9 +128,8 @@ async def conclude_async(
     ending: Ending, status_code: int | None, reading: Reading, charged: Charged, counter: TokenCounter
 ) -> Conclusion:
     """`conclude`, in a thread if there is much to count."""
-    reported = reading.usage is not None and not reading.input_only
     texts = [*reading.texts, *charged.prompt_texts]
-    if reported or counter.inline(charged.model, texts):
+    if reading.reported or counter.inline(charged.model, texts):
         return conclude(ending, status_code, reading, charged, counter)
     return await asyncio.to_thread(conclude, ending, status_code, reading, charged, counter)
 
@@ -139,20 +142,20 @@ def _usage(
         final = ending is Ending.COMPLETE or reading.complete
         return reading.usage, Source.PROVIDER if final and not reading.counted else Source.COUNTED
     if status_code is None:
-        return charged.bound, Source.BOUND
+        return charged.bound(), Source.BOUND
     if not 200 <= status_code < 300:
         return Usage(), Source.NONE
     if reading.failed and not reading.produced and reading.usage is None:
         return Usage(), Source.NONE
     whole = reading.complete or (charged.streamed and ending is not Ending.UPSTREAM_LOST)
     unknown = reading.unread and not reading.produced
-    if not whole or unknown or charged.hidden_output or _beside_text(charged.bound):
-        return _with_reported_input(charged.bound, reading), Source.BOUND
-    return _counted(reading, charged, counter)
+    bound = charged.bound()
+    if not whole or unknown or charged.hidden_output or _beside_text(bound):
+        return _with_reported_input(bound, reading), Source.BOUND
+    return _counted(reading, charged, bound, counter)
 
 
-def _counted(reading: Reading, charged: Charged, counter: TokenCounter) -> tuple[Usage, Source]:
-    bound = charged.bound
+def _counted(reading: Reading, charged: Charged, bound: Usage, counter: TokenCounter) -> tuple[Usage, Source]:
     output = min(counted_output(reading, charged.model, counter), bound.output_tokens)
     if reading.usage is not None:
         return _with_output(reading.usage, output), Source.COUNTED
@@ -189,9 +192,3 @@ def _beside_text(bound: Usage) -> bool:
     """Whether something other than text tokens may have been used, which no text shows."""
     text = {*_INPUT_SIDE, "output", "reasoning"}
     return bool(bound.images) or any(getattr(bound, name) for name in COUNTS if name not in text)
-
-
-def _overruns(usage: Usage, bound: Usage) -> bool:
-    read, _, _, produced = usage.sums
-    read_most, _, _, produced_most = bound.sums
-    return read > read_most or produced > produced_most

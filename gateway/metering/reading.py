@@ -48,6 +48,11 @@ class Reading:
     """Contradictions and omissions that someone should be able to find, e.g. ``cached_over_input``."""
 
     @property
+    def reported(self) -> bool:
+        """Whether ``usage`` covers all that was used, as far as it came."""
+        return self.usage is not None and not self.input_only
+
+    @property
     def produced(self) -> bool:
         """Whether any output was received."""
         return bool(self.texts or self.text_bytes_dropped or self.images)

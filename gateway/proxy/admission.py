@@ -76,11 +76,14 @@ class Admissions:
                 )
         price_of = price_lookup(book, provider)
         clamp = headers.get("x-tollgate-clamp", "").lower() != "off"
-        bounded = (
-            _priced(lambda: estimate(call, price_of, book.exchange, clamp=clamp))
-            if call.route.metered
-            else free_estimate(book.exchange)
-        )
+        try:
+            bounded = (
+                estimate(call, price_of, book.exchange, clamp=clamp)
+                if call.route.metered
+                else free_estimate(book.exchange)
+            )
+        except PricingError as error:
+            raise UnpricedModel(f"{error} An administrator can add a price in pricing.yaml.") from error
         if bounded.bound > MICROCREDITS_MAX:
             raise BadRequest(
                 "This request could cost more than any budget can hold. Lower its output cap, its number of "
@@ -146,10 +149,3 @@ def price_lookup(book: PriceBook, provider: Provider) -> PriceOf:
         return book.price(provider.name, provider.kind, model, now_s, provider.catalogue)
 
     return price_of
-
-
-def _priced(bound: Callable[[], Estimate]) -> Estimate:
-    try:
-        return bound()
-    except PricingError as error:
-        raise UnpricedModel(f"{error} An administrator can add a price in pricing.yaml.") from error

@@ -51,6 +51,14 @@ class Estimate:
             return None
         return max(1, min(self.cap, self.exchange.femtousd(elastic) // self.token_femtousd))
 
+    def tokens_max(self, cap: int | None) -> tuple[int, int]:
+        """The input and output tokens of `bound_usage`, which costs more."""
+        output = (self.cap if cap is None else cap) * self.choices
+        if self.extra is NOTHING:
+            return self.input_tokens_max, output
+        extra = self.extra.sums
+        return self.input_tokens_max + extra[0], output + extra[3]
+
     def bound_usage(self, cap: int | None) -> Usage:
         """The usage that a hold was taken for, as a row shows it when nothing better is known."""
         bound = Usage(input=self.input_tokens_max, output=(self.cap if cap is None else cap) * self.choices)
@@ -71,18 +79,20 @@ def estimate(
     and what ``price_of`` raises.
     """
     price = price_of(call.model)
-    prices = [price, *map(price_of, call.models_also)]
-    input_max = _input_bound(
-        call, prices, call.input_tokens_max if input_tokens_max is None else input_tokens_max
-    )
-    cap = _cap(call, max([each.max_output_tokens for each in prices]))
-    tier = asked_tier(call)
-    bounds: list[Bound] = [
-        each.bound(input_max, cap * call.choices, call.extra, cache_ttl_1h=call.cache_ttl_1h, tier=tier)
-        for each in prices
-    ]
-    fixed = exchange.microcredits(max([bound.fixed_femtousd for bound in bounds]))
-    token_femtousd = max([bound.output_token_femtousd for bound in bounds]) * call.choices
+    body_bound = call.input_tokens_max if input_tokens_max is None else input_tokens_max
+    if not call.models_also and not call.input_unbounded:  # as nearly always
+        input_max = body_bound + price.overhead_input_tokens * call.passes
+        cap = _cap(call, price.max_output_tokens)
+        bound = _bound(call, price, input_max, cap)
+        fixed_femtousd, token_femtousd = bound.fixed_femtousd, bound.output_token_femtousd * call.choices
+    else:
+        prices = [price, *map(price_of, call.models_also)]
+        input_max = _input_bound(call, prices, body_bound)
+        cap = _cap(call, max(each.max_output_tokens for each in prices))
+        bounds = [_bound(call, each, input_max, cap) for each in prices]
+        fixed_femtousd = max(bound.fixed_femtousd for bound in bounds)
+        token_femtousd = max(bound.output_token_femtousd for bound in bounds) * call.choices
+    fixed = exchange.microcredits(fixed_femtousd)
     elastic = call.elastic and clamp and cap > 0
     cap_least = min(cap, max(price.least_output_tokens, call.cap_floor + 1)) if elastic else cap
     least, most = (
@@ -101,6 +111,12 @@ def estimate(
         fixed,
         least,
         most,
+    )
+
+
+def _bound(call: Call, price: Price, input_max: int, cap: int) -> Bound:
+    return price.bound(
+        input_max, cap * call.choices, call.extra, cache_ttl_1h=call.cache_ttl_1h, tier=asked_tier(call)
     )
 
 
@@ -126,7 +142,7 @@ def asked_tier(call: Call) -> str | None:
 
 def _input_bound(call: Call, prices: list[Price], body_bound: int) -> int:
     if not call.input_unbounded:
-        return body_bound + max([price.overhead_input_tokens for price in prices]) * call.passes
+        return body_bound + max(price.overhead_input_tokens for price in prices) * call.passes
     windows = [price.context_window for price in prices]
     if any(window is None for window in windows):
         raise UnpricedModel(

@@ -53,7 +53,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnection, reader: UsageReader | None) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = connection.loop
         self._connection = connection
         self._client: Client | None = None
         self._decoder: ReplyDecoder | None = None
@@ -79,6 +79,11 @@ class Exchange:
         self.finished: asyncio.Future[None] = self._loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
         """The client's task, while it waits for something to do: head, enough body, congestion, the end."""
+
+    @property
+    def now_s(self) -> float:
+        """By the clock of `first_byte_at` and `ended_at`."""
+        return self._loop.time()
 
     async def start(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         """Write the request; ``sent`` once all of it is on its way."""

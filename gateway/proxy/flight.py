@@ -9,7 +9,7 @@ from itertools import compress
 from gateway.budgets.holding import Holding
 from gateway.budgets.model import State
 from gateway.ledger.event import Result
-from gateway.metering.conclusion import Charged, Conclusion, Ending, Source, Status, conclude_async
+from gateway.metering.conclusion import Charged, Conclusion, Ending, Source, Status, conclude, conclude_async
 from gateway.metering.reading import Reading
 from gateway.metering.tokens import TokenCounter
 from gateway.providers.base import Call
@@ -81,37 +81,50 @@ class Flight:
     async def _concluded(self, ending: Ending) -> tuple[Charge, bytes]:
         """What the request came to, and the result half of its usage event."""
         reading = self.exchange.reading()
-        bound = self.estimate.bound_usage(self.cap)
         if self.call.route.metered:
-            conclusion = await conclude_async(
-                ending, self.exchange.status or None, reading, self._charged(reading, bound), self.tokens
-            )
+            code, charged = self.exchange.status or None, self._charged(reading)
+            if reading.reported:  # nothing to count
+                conclusion = conclude(ending, code, reading, charged, self.tokens)
+            else:
+                conclusion = await conclude_async(ending, code, reading, charged, self.tokens)
         else:
             failed = ending is Ending.COMPLETE and self.exchange.status >= 400
             status = Status.UPSTREAM_ERROR if failed else FREE_STATUS[ending]
             conclusion = Conclusion(Usage(), Source.NONE, status)
-        cost, cost_femtousd, source, flags = self._cost(conclusion, reading, bound)
+        cost, cost_femtousd, source, flags = self._cost(conclusion, reading)
         result = self._result(conclusion, reading, source, cost_femtousd, flags)
         return Charge(cost, source, conclusion.status, flags), result.to_json()
 
-    def _charged(self, reading: Reading, bound: Usage) -> Charged:
+    def _bound(self) -> Usage:
+        return self.estimate.bound_usage(self.cap)
+
+    def _charged(self, reading: Reading) -> Charged:
         uncounted = reading.usage is None and 200 <= self.exchange.status < 300
         texts = self.call.prompt_texts() if uncounted and self.call.prompt_texts is not None else ()
         hidden = self.call.hidden_output or self.exchange.decoder_failed
-        return Charged(self.call.model, self.call.streamed, bound, texts, hidden)
+        input_tokens_max, output_tokens_max = self.estimate.tokens_max(self.cap)
+        return Charged(
+            self.call.model,
+            self.call.streamed,
+            self._bound,
+            input_tokens_max,
+            output_tokens_max,
+            texts,
+            hidden,
+        )
 
     # ---------------------------------------------------------------- money
 
-    def _cost(
-        self, conclusion: Conclusion, reading: Reading, bound: Usage
-    ) -> tuple[int, int, Source, tuple[str, ...]]:
+    def _cost(self, conclusion: Conclusion, reading: Reading) -> tuple[int, int, Source, tuple[str, ...]]:
         """(microcredits, femto-USD before markup, the weakest source, flags)."""
         exchange, held = self.estimate.exchange, self.hold.grant.amount
-        flags = [*conclusion.flags, *self._grant_flags()]
+        flags = self._grant_flags()
+        if conclusion.flags:
+            flags = [*conclusion.flags, *flags]
         source = conclusion.source
         if source is Source.NONE:
             return 0, 0, source, tuple(flags)
-        if source is Source.BOUND and conclusion.usage == bound:
+        if source is Source.BOUND and conclusion.usage == self._bound():
             return held, exchange.femtousd(held), source, tuple(flags)
         gaps: list[str] = []
         if conclusion.cost_femtousd is not None:

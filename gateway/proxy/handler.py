@@ -169,7 +169,7 @@ class Proxy:
         self._metrics.overhead.observe(time.monotonic() - arrived_s)
         flight = Flight(  # by place, see `Admissions.prepare`
             prepared.ask.request_id, provider, call, prepared.estimate, prepared.price_of, hold, self._tokens, cap,
-            exchange, (head, body), api_key, asyncio.get_running_loop().time(),
+            exchange, (head, body), api_key, exchange.now_s,
         )  # fmt: skip
         hold.progress = partial(progress, flight)
         return flight

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import chain
 from urllib.parse import unquote_plus
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 
 from gateway.errors import BadRequest, BodyTooLarge, RequestTimeout, UnsupportedMediaType
 from gateway.providers.credentials import STRIPPED_HEADERS, STRIPPED_QUERY
@@ -63,23 +63,42 @@ async def read_body(
         raise BodyTooLarge(f"The body is {declared} bytes; {bytes_max} are accepted here.")
     if request.headers.get("expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         _ask_for_body(request)
+    content = request.content
+    if (
+        content.is_eof() and content.exception() is None
+    ):  # all of it is here, as it mostly is: no timer to set
+        body = content.read_nowait()
+        _take(len(body), 0, bytes_max, share)
+    else:
+        body = await _awaited(content, bytes_max, timeout_s, total_timeout_s, share)
+    encoding = request.headers.get("content-encoding")
+    if not encoding:
+        return body
+    decoded = await asyncio.to_thread(decode_body, encoding, body, bytes_max)
+    share.take(len(decoded))
+    return decoded
+
+
+def _take(size: int, before: int, bytes_max: int, share: Share) -> None:
+    if before + size > bytes_max:
+        raise BodyTooLarge(f"The body is larger than the {bytes_max} bytes accepted here.")
+    share.take(size)
+
+
+async def _awaited(
+    content: StreamReader, bytes_max: int, timeout_s: float, total_timeout_s: float, share: Share
+) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    content = request.content
     over_s: float | None = None
     try:
         while not content.at_eof():
-            if content.is_eof():  # all of it is here, as it mostly is: nothing to wait for, no timer to set
-                piece = content.read_nowait()
-            else:
-                now_s = asyncio.get_running_loop().time()
-                over_s = now_s + total_timeout_s if over_s is None else over_s
-                async with asyncio.timeout(min(timeout_s, over_s - now_s)):
-                    piece = await content.readany()
+            now_s = asyncio.get_running_loop().time()
+            over_s = now_s + total_timeout_s if over_s is None else over_s
+            async with asyncio.timeout(min(timeout_s, over_s - now_s)):
+                piece = await content.readany()
+            _take(len(piece), size, bytes_max, share)
             size += len(piece)
-            if size > bytes_max:
-                raise BodyTooLarge(f"The body is larger than the {bytes_max} bytes accepted here.")
-            share.take(len(piece))
             pieces.append(piece)
     except TimeoutError as error:
         if over_s is not None and asyncio.get_running_loop().time() >= over_s:
@@ -89,19 +108,9 @@ async def read_body(
         raise BadRequest(
             "The body does not arrive as its transfer-encoding or content-length says."
         ) from error
-    if len(pieces) == 1:
-        body = pieces[0]
-    elif size <= OFF_LOOP_BYTES:
-        body = b"".join(pieces)
-    else:  # joining lets go of the interpreter while it copies
-        body = await asyncio.to_thread(b"".join, pieces)
-    encoding = request.headers.get("content-encoding")
-    if not encoding:
-        return body
-    pieces.clear()
-    decoded = await asyncio.to_thread(decode_body, encoding, body, bytes_max)
-    share.take(len(decoded))
-    return decoded
+    if len(pieces) == 1 or size <= OFF_LOOP_BYTES:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)  # joining lets go of the interpreter while it copies
 
 
 def _ask_for_body(request: web.BaseRequest) -> None:

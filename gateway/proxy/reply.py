@@ -83,7 +83,8 @@ class Replies:
             remaining = remaining if charge.remaining is None else charge.remaining
         headers += _remaining(remaining)
         if whole_reply.takes(request, exchange.status):
-            return WholeReply(exchange.status, headers, body), charge
+            dated = exchange.header(b"date") is not None
+            return WholeReply(exchange.status, headers, body, dated=dated), charge
         return web.Response(status=exchange.status, headers=_as_aiohttp_has_them(headers), body=body), charge
 
     async def _streamed(

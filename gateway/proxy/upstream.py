@@ -65,13 +65,13 @@ class UpstreamConnection(asyncio.Protocol):
     """One TCP (or TLS) connection. `send` starts an exchange; its sink hears of everything that follows."""
 
     __slots__ = (
-        "_bare_bytes", "_body_parts", "_closed", "_headers", "_idle_s", "_last_read_at", "_loop", "_parser", "_paused",
-        "_pool", "_sink", "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "idle_since", "transport",
+        "_bare_bytes", "_body_parts", "_closed", "_headers", "_idle_s", "_parser", "_paused", "_pool", "_sink",
+        "_timer", "_timer_due_s", "_until_close", "_writable", "_written", "last_read_at", "loop", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool = pool
-        self._loop = loop
+        self.loop = loop
         self._sink: Sink | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._headers: MutableSequence[Header] = []
@@ -83,11 +83,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._writable: asyncio.Future[None] | None = None
         self._written = False
-        self._last_read_at = 0.0
+        self.last_read_at = 0.0
+        """Since then it has been idle, if it is."""
         self._idle_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due_s = 0.0
-        self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
 
     # ---------------------------------------------------------------- the exchange
@@ -98,7 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert self.transport is not None
         self._sink = sink
         self._written = False
-        self._last_read_at = self._loop.time()
+        self.last_read_at = self.loop.time()
         self._watch(self._pool.first_byte_s)
         body_bytes = sum(len(part) for part in body)
         if body_bytes <= WRITE_SLICE_BYTES:
@@ -125,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
     def resume_reading(self) -> None:
         if self.transport is not None and not self._closed:
             self._paused = False
-            self._last_read_at = self._loop.time()
+            self.last_read_at = self.loop.time()
             self.transport.resume_reading()
 
     def abort(self) -> None:
@@ -144,7 +144,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is None:
             self.abort()  # nobody asked: bytes of no request must never be read as the reply to the next
             return
-        self._last_read_at = self._loop.time()
+        self.last_read_at = self.loop.time()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -181,7 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
             sink.on_failure(UpstreamBroke())
 
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
+        self._writable = self.loop.create_future()
 
     def resume_writing(self) -> None:
         if self._writable is not None and not self._writable.done():
@@ -250,14 +250,14 @@ class UpstreamConnection(asyncio.Protocol):
     def _watch(self, silence_s: float) -> None:
         """From the last read on. A timer that fires early enough is left as it is, even over several exchanges."""
         self._idle_s = silence_s
-        due_s = self._last_read_at + silence_s
+        due_s = self.last_read_at + silence_s
         if self._timer is None or due_s < self._timer_due_s:
             self._stop_timer()
             self._arm(due_s)
 
     def _arm(self, due_s: float) -> None:
         self._timer_due_s = due_s
-        self._timer = self._loop.call_at(due_s, self._check_silence)
+        self._timer = self.loop.call_at(due_s, self._check_silence)
 
     def _check_silence(self) -> None:
         """The timer is re-armed when it fires, never per chunk."""
@@ -265,12 +265,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is None:
             return
         if self._paused:  # the silence is ours: the client is slow
-            self._last_read_at = self._loop.time()
-        left_s = self._last_read_at + self._idle_s - self._loop.time()
+            self.last_read_at = self.loop.time()
+        left_s = self.last_read_at + self._idle_s - self.loop.time()
         if left_s <= 0:
             self._fail(UpstreamTimeout(f"The provider was silent for {self._idle_s:g} s."))
         else:
-            self._arm(self._last_read_at + self._idle_s)
+            self._arm(self.last_read_at + self._idle_s)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -286,12 +286,8 @@ _DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
 
 def asked_for(headers: Sequence[Header]) -> dict[bytes, bytes]:
     """The first value of each of `ASKED_FOR`, by its name in lower case."""
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        known = _KNOWN[name]
-        if known is not None and known not in found:
-            found[known] = value
-    return found
+    # From the end, so that the first of several stays.
+    return {known: value for name, value in reversed(headers) if (known := _KNOWN[name]) is not None}
 
 
 ASKED_FOR = frozenset(
@@ -300,6 +296,7 @@ ASKED_FOR = frozenset(
         b"content-encoding",
         b"content-length",
         b"content-type",
+        b"date",
         b"retry-after",
         b"transfer-encoding",
     }

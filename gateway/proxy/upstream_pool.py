@@ -8,6 +8,7 @@ from collections import deque
 from urllib.parse import urlsplit
 
 from gateway.errors import UpstreamError, UpstreamTimeout
+from gateway.proxy.places import Places
 from gateway.proxy.upstream import UpstreamConnection
 from gateway.settings.providers import ProviderSettings
 
@@ -32,22 +33,24 @@ class UpstreamPool:
         self._idle: deque[UpstreamConnection] = deque()
         self._busy: set[UpstreamConnection] = set()
         """Only these take room: one connects only when none is idle, so that all of them together stay below it."""
-        self._room = asyncio.Semaphore(settings.connections_max)
+        self._places = Places(settings.connections_max)
         self._closed = False
 
     async def acquire(self) -> UpstreamConnection:
         """A connection that is ready to `send`. Raises `UpstreamError` or `UpstreamTimeout`."""
-        if self._idle and not self._room.locked() and (connection := self._reusable()) is not None:
-            await self._room.acquire()  # does not wait
-            self._busy.add(connection)
-            return connection
+        if self._places.taken_at_once():
+            connection = self._reusable()
+            if connection is not None:
+                self._busy.add(connection)
+                return connection
+            self._places.leave()
         try:
             async with asyncio.timeout(self.settings.timeouts.connect_s):
-                await self._room.acquire()
+                await self._places.taken()
                 try:
                     connection = self._reusable() or await self._connect()
                 except BaseException:
-                    self._room.release()
+                    self._places.leave()
                     raise
                 self._busy.add(connection)
                 return connection
@@ -67,7 +70,7 @@ class UpstreamPool:
             transport = connection.transport
             if transport is None or transport.is_closing():
                 continue
-            if asyncio.get_running_loop().time() - connection.idle_since > self._keepalive_s:
+            if connection.loop.time() - connection.last_read_at > self._keepalive_s:
                 transport.close()
                 continue
             return connection
@@ -90,13 +93,12 @@ class UpstreamPool:
         if self._closed and connection.transport is not None:
             connection.transport.close()
             return
-        connection.idle_since = asyncio.get_running_loop().time()
         self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
         if connection in self._busy:
             self._busy.discard(connection)
-            self._room.release()
+            self._places.leave()
 
     def close(self) -> None:
         """Close what is idle now, and the rest as it falls idle."""

@@ -14,17 +14,15 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
-from gateway.proxy.header_names import ByName
-
 Header = tuple[bytes, bytes]
-_IS_DATE = ByName(lambda name: name == b"date")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class WholeReply(web.StreamResponse):
     """What aiohttp's connection asks of a response: to be prepared, ended, and whether the connection goes on."""
 
-    def __init__(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+    def __init__(self, status: int, headers: Sequence[Header], body: bytes, *, dated: bool) -> None:
+        """``dated``: there is a date among ``headers``."""
         # Not the base's: it makes a state, headers and a reason of which nothing is used.
         self._status = status
         self._lines = _lines(headers)
@@ -33,7 +31,7 @@ class WholeReply(web.StreamResponse):
         self._body_bytes = body
         if self._lines.count(b"\n") != len(headers) or self._lines.count(b"\r") != len(headers):
             raise ValueError("a header has a line break in it")
-        self._dated = True in [_IS_DATE[name] for name, _ in headers]
+        self._dated = dated
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write all of it. Raises ConnectionError when the client is gone."""

@@ -39,11 +39,20 @@ STARTED = Reading(usage=INPUT_ONLY, input_only=True, texts=(TEXT,))
 
 COUNTED = Usage(input=9, output=3)
 STARTED_COUNTED = Usage(input=20, cache_read=5, output=3)
-STREAM = Charged("gpt-4o", True, BOUND, PROMPT)
-UNARY = Charged("gpt-4o", False, BOUND, PROMPT)
-HIDDEN = Charged("o3", True, BOUND, PROMPT, hidden_output=True)
-ELSEWHERE = Charged("gpt-4o", True, BOUND)
-SEARCHING = Charged("gpt-4o", True, Usage(input=500, output=1000, web_searches=5), PROMPT)
+
+
+def charged(
+    model: str, streamed: bool, bound: Usage, texts: tuple[str, ...] = (), *, hidden_output: bool = False
+) -> Charged:
+    most = bound.input_tokens, bound.output_tokens
+    return Charged(model, streamed, lambda: bound, *most, texts, hidden_output)
+
+
+STREAM = charged("gpt-4o", True, BOUND, PROMPT)
+UNARY = charged("gpt-4o", False, BOUND, PROMPT)
+HIDDEN = charged("o3", True, BOUND, PROMPT, hidden_output=True)
+ELSEWHERE = charged("gpt-4o", True, BOUND)
+SEARCHING = charged("gpt-4o", True, Usage(input=500, output=1000, web_searches=5), PROMPT)
 
 E, S, T = Ending, Source, Status
 
@@ -91,7 +100,7 @@ TABLE = [
     # output that does not show
     (E.COMPLETE, 200, SILENT, HIDDEN, BOUND, S.BOUND, T.OK),
     (E.CLIENT_GONE, 200, BROKEN, HIDDEN, BOUND, S.BOUND, T.CLIENT_GONE),
-    (E.COMPLETE, 200, SILENT, SEARCHING, SEARCHING.bound, S.BOUND, T.OK),
+    (E.COMPLETE, 200, SILENT, SEARCHING, SEARCHING.bound(), S.BOUND, T.OK),
     # a prompt that cannot be counted: the weakest source names the row
     (E.COMPLETE, 200, SILENT, ELSEWHERE, Usage(input=500, output=3), S.BOUND, T.OK),
 ]

@@ -45,7 +45,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 async def test_status_headers_and_body_arrive(desk: Desk) -> None:
-    status, headers, body = await desk.ask(WholeReply(201, [JSON, (b"x-limit", b"7")], BODY))
+    status, headers, body = await desk.ask(WholeReply(201, [JSON, (b"x-limit", b"7")], BODY, dated=False))
     assert (status, body) == (201, BODY)
     assert (headers["content-type"], headers["x-limit"]) == ("application/json", "7")
     assert headers["content-length"] == str(len(BODY))
@@ -54,20 +54,20 @@ async def test_status_headers_and_body_arrive(desk: Desk) -> None:
 
 async def test_a_date_is_added_only_where_the_provider_gave_none(desk: Desk) -> None:
     given = "Thu, 01 Jan 2026 00:00:00 GMT"
-    _, headers, _ = await desk.ask(WholeReply(200, [JSON], BODY))
+    _, headers, _ = await desk.ask(WholeReply(200, [JSON], BODY, dated=False))
     assert headers["date"].endswith(" GMT")
-    _, headers, _ = await desk.ask(WholeReply(200, [JSON, (b"Date", given.encode())], BODY))
+    _, headers, _ = await desk.ask(WholeReply(200, [JSON, (b"Date", given.encode())], BODY, dated=True))
     assert headers["date"] == given
 
 
 async def test_a_client_that_wants_to_close_is_told_so(desk: Desk) -> None:
-    _, headers, body = await desk.ask(WholeReply(200, [JSON], BODY), connection="close")
+    _, headers, body = await desk.ask(WholeReply(200, [JSON], BODY, dated=False), connection="close")
     assert (headers["connection"], body) == ("close", BODY)
 
 
 async def test_values_that_are_not_utf_8_are_taken_for_latin_1(desk: Desk) -> None:
     _, headers, _ = await desk.ask(
-        WholeReply(200, [JSON, (b"x-odd", b"\xe9"), (b"x-even", "é".encode())], BODY)
+        WholeReply(200, [JSON, (b"x-odd", b"\xe9"), (b"x-even", "é".encode())], BODY, dated=False)
     )
     assert (headers["x-odd"], headers["x-even"]) == ("é", "é")
 
@@ -75,4 +75,4 @@ async def test_values_that_are_not_utf_8_are_taken_for_latin_1(desk: Desk) -> No
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"a\rb"])
 def test_a_header_that_would_be_two_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match="line break"):
-        WholeReply(200, [JSON, (b"x-split", value)], BODY)
+        WholeReply(200, [JSON, (b"x-split", value)], BODY, dated=False)
