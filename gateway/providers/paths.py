@@ -48,7 +48,7 @@ def guess_kind(method: str, path: str, query: Mapping[str, str], headers: Mappin
     Gemini and OpenAI share ``/v1/models``, so the verb after the last colon, then Google's key, then
     Anthropic's version header decide; what is left is OpenAI.
     """
-    if _VERB.search(path) or "x-goog-api-key" in headers or "key" in query:
+    if (":" in path and _VERB.search(path)) or "x-goog-api-key" in headers or "key" in query:
         return "gemini"
     if "anthropic-version" in headers or path == "/v1/messages" or path.startswith("/v1/messages/"):
         return "anthropic"
