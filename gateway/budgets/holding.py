@@ -106,7 +106,8 @@ class Holding:
         self._check(State.SETTLED)
         settling = self._settling = asyncio.get_running_loop().create_future()
         try:
-            settled = await self._settle(cost, result)
+            settled = await self._holds.settle(self.grant, self.ask, cost, result)
+            self._move(settled.state)
         except asyncio.CancelledError:
             # It may have been written or not. It is written once more, apart from whoever left; twice has no effect.
             again = asyncio.create_task(self._settle(cost, result))

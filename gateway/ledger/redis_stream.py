@@ -64,6 +64,7 @@ class UsageStream:
 
     def __init__(self, client: Any, calls: RedisCalls, keys: StreamKeys, consumer: str) -> None:
         self._client = client
+        client.set_response_callback("XREADGROUP", _as_it_came)
         self._calls = calls
         self._keys = keys
         self._consumer = consumer
@@ -100,7 +101,12 @@ class UsageStream:
             self.name,
             start,
         ]
-        return self._entries(_of_one_stream(await self._grouped_call(command)))
+        name, partition = self.name, self.partition
+        return [
+            Entry(name, entry_id.decode(), partition, dict(zip(fields[::2], fields[1::2], strict=True)))
+            for entry_id, fields in _of_one_stream(await self._grouped_call(command))
+            if entry_id is not None and fields is not None
+        ]
 
     async def take_over(self, idle_ms_min: int, count: int) -> list[Entry]:
         """Entries that some consumer was given that long ago and never acknowledged: it died, or is stuck."""
@@ -169,15 +175,20 @@ class UsageStream:
         return [Entry(self.name, item[0].decode(), self.partition, item[1]) for item in reply if _alive(item)]
 
 
-def _of_one_stream(reply: Any) -> list[Any]:
-    """The entries of the one stream that was asked for, from any of the shapes that the client library gives.
+def _as_it_came(reply: Any, **_: Any) -> Any:
+    """The client library would make each entry twice; and what it makes differs from version to version."""
+    return reply
 
-    RESP2: [[stream, entries]]; RESP3: {stream: entries} or, in an older form, {stream: [entries]}.
+
+def _of_one_stream(reply: Any) -> list[Any]:
+    """The entries, each [id, [name, value, ...]], of the one stream that was asked for.
+
+    RESP2: [[stream, entries]]; RESP3: {stream: entries}; nil where there are none.
     """
     if not reply:
         return []
     entries: list[Any] = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
-    return entries[0] if entries and isinstance(entries[0], list) else entries
+    return entries
 
 
 def _alive(item: Any) -> bool:

@@ -87,7 +87,8 @@ class Exchange:
 
     async def start(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         """Write the request; ``sent`` once all of it is on its way."""
-        await self._connection.send(head, body, self)
+        if not self._connection.send_at_once(head, body, self):
+            await self._connection.send(head, body, self)
         self.sent = True
 
     # ---------------------------------------------------------------- Sink

@@ -88,7 +88,7 @@ class Proxy:
             dialect, provider_name = provider.dialect, provider.name
             check_head(request, self._header_bytes_max)
             key_changes = self.open_streams.changes
-            key = await self._authenticated(client_key(request.headers, query))
+            key = await self._keys.lookup(_given(client_key(request.headers, query)))
             route = dialect.match(request.method, path, query)
             if route is None:
                 raise _not_understood(dialect, request.method, path, query)
@@ -124,7 +124,10 @@ class Proxy:
         if body and request.method != "POST":
             # Servers that take no body here would read it as the next request.
             raise BadRequest(f"A {request.method} request has no body here; send it without one.")
-        call = await _understood(target, body, request.headers)
+        if len(body) <= OFF_LOOP_BYTES:
+            call = _understood(target, body, request.headers)
+        else:
+            call = await asyncio.to_thread(_understood, target, body, request.headers)
         prepared = self._prepared(target.provider, call, key, request_id, request.headers)
         prepared, hold = await self._admissions.hold(prepared)
         async with hold:
@@ -163,7 +166,7 @@ class Proxy:
         length = sum(len(part) for part in body) if request.method == "POST" else None
         head = request_head(request, provider, target.path, api_key, length)
         reader = provider.dialect.reader(call, "") if call.route.metered else NoReader()
-        exchange = Exchange(await provider.pool.acquire(), reader)
+        exchange = Exchange(provider.pool.acquired_at_once() or await provider.pool.acquire(), reader)
         hold.forwarded()
         hold.on_lost = exchange.stop
         self._metrics.overhead.observe(time.monotonic() - arrived_s)
@@ -179,11 +182,11 @@ class Proxy:
     async def quote(self, path: str, body: bytes, key: str | None, headers: Mapping[str, str]) -> Prepared:
         """What the same request would be bounded by. Nothing is held, nothing is forwarded."""
         provider, rest = self._located("POST", path, NO_QUERY, headers)
-        record = await self._authenticated(key)
+        record = await self._keys.lookup(_given(key))
         route = provider.dialect.match("POST", rest, NO_QUERY)
         if route is None:
             raise _not_understood(provider.dialect, "POST", rest, NO_QUERY, param="path")
-        call = await _understood(Target(provider, route, rest), body, headers)
+        call = await asyncio.to_thread(_understood, Target(provider, route, rest), body, headers)
         return self._prepared(provider, call, record, new_request_id(), headers)
 
     def _prepared(
@@ -209,11 +212,6 @@ class Proxy:
         if named is not None:
             return named
         return self._providers.default(guess_kind(method, path, query, headers)), path
-
-    async def _authenticated(self, key: str | None) -> KeyRecord:
-        if key is None:
-            raise Unauthenticated
-        return await self._keys.lookup(key)
 
     def _count(self, flight: Flight, charge: Charge) -> None:
         metrics = self._metrics
@@ -243,15 +241,18 @@ def _not_understood(
     return UnsupportedRoute(said, param=param)
 
 
-async def _understood(target: Target, body: bytes, headers: Mapping[str, str]) -> Call:
-    """What the body asks for; large bodies are read in a thread. Raises `BadRequest`."""
+def _given(key: str | None) -> str:
+    if key is None:
+        raise Unauthenticated
+    return key
+
+
+def _understood(target: Target, body: bytes, headers: Mapping[str, str]) -> Call:
+    """What the body asks for. Raises `BadRequest`."""
     route = target.route
     if not route.metered:
         return Call(
             route=route, model=route.model or "", streamed=False, body=[body] if body else [], input_tokens_max=0,
             output_cap=0, elastic=False,
         )  # fmt: skip
-    read = target.provider.dialect.read
-    if len(body) > OFF_LOOP_BYTES:
-        return await asyncio.to_thread(read, route, body, headers)
-    return read(route, body, headers)
+    return target.provider.dialect.read(route, body, headers)

@@ -92,19 +92,21 @@ class UpstreamConnection(asyncio.Protocol):
 
     # ---------------------------------------------------------------- the exchange
 
+    def send_at_once(self, head: bytes, body: Sequence[bytes | memoryview], sink: Sink) -> bool:
+        """Write one request; False: it is so large that it has to be sent with `send`."""
+        body_bytes = sum(map(len, body))
+        if body_bytes > WRITE_SLICE_BYTES:
+            return False
+        self._begin(sink)
+        assert self.transport is not None
+        self.transport.write(b"".join((head, *body)))
+        self._written = True
+        return True
+
     async def send(self, head: bytes, body: Sequence[bytes | memoryview], sink: Sink) -> None:
         """Write one request. Returns when all of it is with the transport, or the reply ended it early."""
-        assert self._sink is None
+        self._begin(sink)
         assert self.transport is not None
-        self._sink = sink
-        self._written = False
-        self.last_read_at = self.loop.time()
-        self._watch(self._pool.first_byte_s)
-        body_bytes = sum(len(part) for part in body)
-        if body_bytes <= WRITE_SLICE_BYTES:
-            self.transport.write(b"".join((head, *body)))
-            self._written = True
-            return
         self.transport.write(head)
         for part in body:
             view = memoryview(part)
@@ -115,6 +117,13 @@ class UpstreamConnection(asyncio.Protocol):
                 if self._writable is not None:
                     await self._writable
         self._written = True
+
+    def _begin(self, sink: Sink) -> None:
+        assert self._sink is None
+        self._sink = sink
+        self._written = False
+        self.last_read_at = self.loop.time()
+        self._watch(self._pool.first_byte_s)
 
     def pause_reading(self) -> None:
         """Let TCP hold the provider back while the client is slow."""

@@ -36,14 +36,18 @@ class UpstreamPool:
         self._places = Places(settings.connections_max)
         self._closed = False
 
-    async def acquire(self) -> UpstreamConnection:
-        """A connection that is ready to `send`. Raises `UpstreamError` or `UpstreamTimeout`."""
+    def acquired_at_once(self) -> UpstreamConnection | None:
+        """A connection that is ready to `send`, if there is one: nothing to wait for, as mostly."""
         if self._places.taken_at_once():
             connection = self._reusable()
             if connection is not None:
                 self._busy.add(connection)
                 return connection
             self._places.leave()
+        return None
+
+    async def acquire(self) -> UpstreamConnection:
+        """A connection that is ready to `send`. Raises `UpstreamError` or `UpstreamTimeout`."""
         try:
             async with asyncio.timeout(self.settings.timeouts.connect_s):
                 await self._places.taken()
