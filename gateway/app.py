@@ -125,6 +125,7 @@ class Gateway:
         await self.backoffice.start()
         self.config.start(self._apply)
         self._compose()
+        self.metrics.start(self._measure)
         _calm_the_collector()
         await self._listen()
         log.info("listening", extra={"host": self.settings.server.host, "port": self.port})
@@ -141,6 +142,7 @@ class Gateway:
             await self.proxy.open_streams.close()
             await self.proxy.afterlife.close(max(0.0, drained_s - loop.time()))
             self.providers.close()
+        self.metrics.stop()
         await self.config.stop()
         await self.keyring.stop()
         await self.backoffice.stop()
@@ -169,7 +171,7 @@ class Gateway:
         )
         self.keyring.on_forget(self.proxy.open_streams.check)
         router = Router(Protection(settings.api.cors_origins))
-        add_health(router, self.checks, self.exposition)
+        add_health(router, self.checks, self.metrics.exposition)
         self.backoffice.add_routes(router, self.proxy)
         proxy_handle, own_handle = self.proxy.handle, router.handle
 
@@ -248,13 +250,12 @@ class Gateway:
             dead_letters=lambda _, count: metrics.dead_letters.inc(count),
         )
 
-    def exposition(self) -> bytes:
-        """What `/metrics` says."""
+    def _measure(self) -> None:
         self.metrics.holds_open.set(len(self.keeper))
         self.metrics.live_listeners.set(len(self.backoffice.live.hub))
+        self.metrics.config_errors.set(1 if self.config.problems else 0)
         self.metrics.reaped.inc(self.keeper.reaped - self._reaped_told)
         self._reaped_told = self.keeper.reaped
-        return self.metrics.exposition()
 
     async def checks(self) -> list[Check]:
         """What `/health/ready` says."""

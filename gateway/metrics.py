@@ -6,34 +6,33 @@ all.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from bisect import bisect_left
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.series import Counter, CounterFamily, Histogram, HistogramFamily
+
+TELL_EVERY_S = 1.0
+"""How old what other workers tell of this one may be."""
+
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_BUCKETS_S = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 1)
+BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
+PREFIX = "tollgate_"
+SEVERAL = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+"""Whether other workers answer for this one too."""
+
+GaugeMode = Literal["livesum", "livemax", "livemostrecent"]
+Series = TypeVar("Series", Counter, CounterFamily, Histogram, HistogramFamily)
 
 
-M = TypeVar("M", "Counter", "Histogram")
-
-
-class Counter(prometheus_client.Counter):
-    """Counts without looking each time whether it may: it has its labels, and nothing here is negative."""
-
-    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
-        self._value.inc(amount)
-
-
-class Histogram(prometheus_client.Histogram):
-    """Likewise; and finds the bucket without trying one after the other."""
-
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+def _nothing() -> None:
+    """Nothing is measured before the gateway is up."""
 
 
 class Metrics:
@@ -41,111 +40,124 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._children: dict[tuple[object, tuple[str, ...]], Any] = {}
-        self._define_traffic(self.registry)
-        self._define_upstream(self.registry)
-        self._define_books(self.registry)
+        self._series: list[Counter | CounterFamily | Histogram | HistogramFamily] = []
+        self._measure: Callable[[], None] = _nothing
+        self._timer: asyncio.TimerHandle | None = None
+        self._define_traffic()
+        self._define_upstream()
+        self._define_books()
 
-    def _define_traffic(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
-            "tollgate_requests", "Requests that ended, by provider, route and status.", ["provider", "route", "status"],
-            registry=registry,
-        )  # fmt: skip
-        self.refusals = Counter(
-            "tollgate_refusals",
-            "Requests that the gateway refused, by reason.",
-            ["reason"],
-            registry=registry,
+    def _define_traffic(self) -> None:
+        self.requests = self._counters(
+            "requests", "Requests that ended, by provider, route and status.", "provider", "route", "status"
         )
-        self.holds = Counter("tollgate_holds", "Holds taken.", registry=registry)
-        self.holds_open = Gauge(
-            "tollgate_holds_open", "Holds of this gateway not yet resolved.", registry=registry,
-            multiprocess_mode="livesum",
-        )  # fmt: skip
-        self.live_listeners = Gauge(
-            "tollgate_live_listeners", "Clients that follow live events here.", registry=registry,
-            multiprocess_mode="livesum",
-        )  # fmt: skip
-        self.settles = Counter(
-            "tollgate_settles",
-            "Settlements, by usage source and outcome.",
-            ["source", "outcome"],
-            registry=registry,
+        self.refusals = self._counters("refusals", "Requests that the gateway refused, by reason.", "reason")
+        self.holds = self._counter("holds", "Holds taken.")
+        self.holds_open = self._gauge("holds_open", "Holds of this gateway not yet resolved.", "livesum")
+        self.live_listeners = self._gauge(
+            "live_listeners", "Clients that follow live events here.", "livesum"
         )
-        self.late_settles = Counter(
-            "tollgate_late_settles",
-            "Settlements without effect, as the hold had been ended by somebody else.",
-            registry=registry,
+        self.settles = self._counters(
+            "settles", "Settlements, by usage source and outcome.", "source", "outcome"
         )
-        self.reaped = Counter(
-            "tollgate_reaped_holds", "Orphaned holds settled by this gateway.", registry=registry
+        self.late_settles = self._counter(
+            "late_settles", "Settlements without effect, as the hold had been ended by somebody else."
         )
-        self.shadow_refusals = Counter(
-            "tollgate_shadow_refusals",
-            "Requests that a limit in shadow mode would have refused.",
-            registry=registry,
+        self.reaped = self._counter("reaped_holds", "Orphaned holds settled by this gateway.")
+        self.shadow_refusals = self._counter(
+            "shadow_refusals", "Requests that a limit in shadow mode would have refused."
         )
-        self.flagged = Counter(
-            "tollgate_flagged_rows", "Usage rows with a remark, by remark.", ["flag"], registry=registry
-        )
-        self.credits = Counter(
-            "tollgate_charged_microcredits",
-            "Microcredits charged, by provider.",
-            ["provider"],
-            registry=registry,
+        self.flagged = self._counters("flagged_rows", "Usage rows with a remark, by remark.", "flag")
+        self.credits = self._counters(
+            "charged_microcredits", "Microcredits charged, by provider.", "provider"
         )
 
-    def _define_upstream(self, registry: CollectorRegistry) -> None:
-        self.upstream_latency = Histogram(
-            "tollgate_upstream_seconds", "From the request written to the reply's end.", ["provider"],
-            buckets=LATENCY_BUCKETS_S, registry=registry,
+    def _define_upstream(self) -> None:
+        self.upstream_latency = self._histograms(
+            "upstream_seconds", "From the request written to the reply's end.", LATENCY_BUCKETS_S, "provider"
+        )
+        self.first_byte = self._histograms(
+            "upstream_first_byte_seconds", "From the request written to the reply's first byte.", LATENCY_BUCKETS_S,
+            "provider",
         )  # fmt: skip
-        self.first_byte = Histogram(
-            "tollgate_upstream_first_byte_seconds", "From the request written to the reply's first byte.", ["provider"],
-            buckets=LATENCY_BUCKETS_S, registry=registry,
-        )  # fmt: skip
-        self.overhead = Histogram(
-            "tollgate_overhead_seconds", "Time that the gateway itself took, from the request's head to forwarding it.",
-            buckets=OVERHEAD_BUCKETS_S, registry=registry,
+        self.overhead = self._histogram(
+            "overhead_seconds", "Time that the gateway itself took, from the request's head to forwarding it.",
+            OVERHEAD_BUCKETS_S,
         )  # fmt: skip
 
-    def _define_books(self, registry: CollectorRegistry) -> None:
-        self.rows_written = Counter(
-            "tollgate_rows_written", "Usage rows committed to Postgres.", registry=registry
+    def _define_books(self) -> None:
+        self.rows_written = self._counter("rows_written", "Usage rows committed to Postgres.")
+        self.batch_rows = self._histogram("batch_rows", "Usage rows per committed batch.", BATCH_BUCKETS)
+        self.stream_lag = self._gauge(
+            "stream_lag_entries", "Usage events in Redis that are not yet in Postgres.", "livemax"
         )
-        self.batch_rows = Histogram(
-            "tollgate_batch_rows", "Usage rows per committed batch.", buckets=(1, 4, 16, 64, 256, 1024, 4096),
-            registry=registry,
-        )  # fmt: skip
-        self.stream_lag = Gauge(
-            "tollgate_stream_lag_entries", "Usage events in Redis that are not yet in Postgres.", registry=registry,
-            multiprocess_mode="livemax",
-        )  # fmt: skip
-        self.dead_letters = Counter(
-            "tollgate_dead_letters",
-            "Usage events that could not be written and were set aside.",
-            registry=registry,
+        self.dead_letters = self._counter(
+            "dead_letters", "Usage events that could not be written and were set aside."
         )
-        self.drift = Gauge(
-            "tollgate_drift_microcredits", "Difference between counters and rows at the last reconciliation.",
-            registry=registry, multiprocess_mode="livemostrecent",
+        self.drift = self._gauge(
+            "drift_microcredits", "Difference between counters and rows at the last reconciliation.",
+            "livemostrecent",
         )  # fmt: skip
-        self.config_errors = Gauge(
-            "tollgate_config_rejected", "1 while a changed configuration file is refused.", ["file"], registry=registry,
-            multiprocess_mode="livemax",
-        )  # fmt: skip
+        self.config_errors = self._gauge(
+            "config_rejected", "1 while a changed configuration file is refused.", "livemax"
+        )
 
-    def of(self, metric: M, *labels: str) -> M:
-        """``metric.labels(*labels)``, a fifth as dear: requests ask for the same few over and over."""
-        key = (metric, labels)
-        child: M | None = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*labels)
-        return child
+    # ---------------------------------------------------------------- kinds of series
+
+    def _counter(self, name: str, what: str) -> Counter:
+        return self._kept(Counter(prometheus_client.Counter(PREFIX + name, what, registry=self.registry)))
+
+    def _counters(self, name: str, what: str, *labels: str) -> CounterFamily:
+        told_to = prometheus_client.Counter(PREFIX + name, what, labels, registry=self.registry)
+        return self._kept(CounterFamily(told_to))
+
+    def _histogram(self, name: str, what: str, bounds: Sequence[float]) -> Histogram:
+        told_to = prometheus_client.Histogram(PREFIX + name, what, buckets=bounds, registry=self.registry)
+        return self._kept(Histogram(told_to, bounds))
+
+    def _histograms(self, name: str, what: str, bounds: Sequence[float], *labels: str) -> HistogramFamily:
+        told_to = prometheus_client.Histogram(
+            PREFIX + name, what, labels, buckets=bounds, registry=self.registry
+        )
+        return self._kept(HistogramFamily(told_to, bounds))
+
+    def _gauge(self, name: str, what: str, of_several: GaugeMode) -> Gauge:
+        return Gauge(PREFIX + name, what, registry=self.registry, multiprocess_mode=of_several)
+
+    def _kept(self, series: Series) -> Series:
+        self._series.append(series)
+        return series
+
+    # ---------------------------------------------------------------- what they say
+
+    def start(self, measure: Callable[[], None]) -> None:
+        """``measure`` sets what is not counted, whenever somebody asks. Of several workers any may be asked for all, so
+        each of them tells the others about itself from now on.
+        """
+        self._measure = measure
+        if SEVERAL:
+            self._tell_on(asyncio.get_running_loop())
+
+    def stop(self) -> None:
+        """Tell the rest. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._tell()
+
+    def _tell_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._tell()
+        self._timer = loop.call_later(TELL_EVERY_S, self._tell_on, loop)
+
+    def _tell(self) -> None:
+        self._measure()
+        for series in self._series:
+            series.tell()
 
     def exposition(self) -> bytes:
         """The text format, for all workers of this machine."""
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        self._tell()
+        if SEVERAL:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return generate_latest(registry)

@@ -98,12 +98,12 @@ class Proxy:
                     request, Target(provider, route, path), key, key_changes, request_id, arrived_s, share
                 )
         except TollgateError as error:
-            self._metrics.of(self._metrics.refusals, error.code).inc()
+            self._metrics.refusals.of(error.code).inc()
             log.info(
                 "refused", extra={"request_id": request_id, "code": error.code, "provider": provider_name}
             )
             response = refusal(error, dialect, request_id)
-        self._metrics.of(self._metrics.requests, provider_name, route_name, str(response.status)).inc()
+        self._metrics.requests.of(provider_name, route_name, str(response.status)).inc()
         return response
 
     async def _run(
@@ -217,17 +217,17 @@ class Proxy:
         metrics = self._metrics
         name = flight.provider.name
         if charge.stands:
-            metrics.of(metrics.settles, charge.source, charge.status).inc()
-            metrics.of(metrics.credits, name).inc(charge.microcredits)
+            metrics.settles.of(charge.source, charge.status).inc()
+            metrics.credits.of(name).inc(charge.microcredits)
             for flag in charge.flags:
-                metrics.of(metrics.flagged, flag).inc()
+                metrics.flagged.of(flag).inc()
         else:
             metrics.late_settles.inc()
         exchange = flight.exchange
         if exchange.head_seen:
-            metrics.of(metrics.first_byte, name).observe(max(0.0, exchange.first_byte_at - flight.sent_at_s))
+            metrics.first_byte.of(name).observe(max(0.0, exchange.first_byte_at - flight.sent_at_s))
         if exchange.ended_at:
-            metrics.of(metrics.upstream_latency, name).observe(max(0.0, exchange.ended_at - flight.sent_at_s))
+            metrics.upstream_latency.of(name).observe(max(0.0, exchange.ended_at - flight.sent_at_s))
 
 
 def _not_understood(
