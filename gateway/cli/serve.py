@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.app import Gateway
 from gateway.cli.migrations import require_current_schema
@@ -93,6 +94,7 @@ def _supervise(settings: Settings, config: Path) -> int:
             for index, worker in enumerate(workers):
                 if worker.poll() is not None and not stopping:
                     log.error("a worker ended, starting another", extra={"exit_code": worker.returncode})
+                    mark_process_dead(worker.pid, metrics)  # type: ignore[no-untyped-call]  # what it held is over
                     workers[index] = subprocess.Popen(command, env=environment)  # noqa: S603
             time.sleep(RESTART_S)
         return max(abs(worker.wait()) for worker in workers)
