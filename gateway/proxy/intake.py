@@ -64,9 +64,8 @@ async def read_body(
     if request.headers.get("expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         _ask_for_body(request)
     content = request.content
-    if (
-        content.is_eof() and content.exception() is None
-    ):  # all of it is here, as it mostly is: no timer to set
+    whole = content.is_eof() and content.exception() is None
+    if whole:  # as it mostly is: no timer to set
         body = content.read_nowait()
         _take(len(body), 0, bytes_max, share)
     else:
