@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from gateway.series import Counter, CounterFamily, Histogram, HistogramFamily
 
 TELL_EVERY_S = 1.0
-"""How old what other workers tell of this one may be."""
+"""How old what other workers tell of this one may be, and what is not told any more of one that is killed."""
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 OVERHEAD_BUCKETS_S = (0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 1)

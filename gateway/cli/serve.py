@@ -47,7 +47,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_configuration(options.config)
     set_up_logging(settings.log_level)
     if settings.server.workers > 1 and not options.worker:
-        return _supervise(settings, options.config)
+        return supervise(settings.server.workers, options.config)
     run_gateway(settings, parent=os.getppid() if options.worker else None)
     return 0
 
@@ -74,8 +74,11 @@ def run_gateway(settings: Settings, *, parent: int | None = None) -> None:
         runner.run(main())
 
 
-def _supervise(settings: Settings, config: Path) -> int:
-    """Several workers on one port. They share nothing but the stores; the kernel spreads connections."""
+def supervise(count: int, config: Path) -> int:
+    """Run ``count`` workers on one port until SIGTERM; returns the highest exit code.
+
+    They share nothing but the stores; the kernel spreads connections.
+    """
     with tempfile.TemporaryDirectory(prefix="tollgate-metrics-") as metrics:
         environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
         command = [sys.executable, "-m", "gateway", "serve", "--worker", "--config", str(config)]
@@ -87,7 +90,7 @@ def _supervise(settings: Settings, config: Path) -> int:
             for worker in workers:
                 worker.terminate()
 
-        workers = [subprocess.Popen(command, env=environment) for _ in range(settings.server.workers)]  # noqa: S603
+        workers = [subprocess.Popen(command, env=environment) for _ in range(count)]  # noqa: S603
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         while not stopping:
@@ -97,4 +100,5 @@ def _supervise(settings: Settings, config: Path) -> int:
                     mark_process_dead(worker.pid, metrics)  # type: ignore[no-untyped-call]  # what it held is over
                     workers[index] = subprocess.Popen(command, env=environment)  # noqa: S603
             time.sleep(RESTART_S)
+        stop()  # once more: one may have been started in the place of another while that was done
         return max(abs(worker.wait()) for worker in workers)

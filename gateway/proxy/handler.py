@@ -72,7 +72,7 @@ class Proxy:
         self._metrics = metrics
         self._fallback = fallback
         self.afterlife = Afterlife(self._count)
-        self._replies = Replies(settings, self.afterlife)
+        self._replies = Replies(settings, self.afterlife, self._count)
         self.open_streams = OpenStreams(keys)
         self._room = BodyRoom(settings.bodies_room_bytes, settings.body_bytes_max)
 
@@ -140,7 +140,7 @@ class Proxy:
             try:
                 await flight.exchange.start(*flight.request)
                 with self.open_streams.opened(credential, flight.exchange, key_changes):
-                    response, charge = await self._replies.send(request, flight)
+                    return await self._replies.send(request, flight)
             except (asyncio.CancelledError, ClientGone):
                 hold.hand_over()
                 self.afterlife.client_left(flight)
@@ -151,9 +151,6 @@ class Proxy:
             finally:
                 if flight.exchange.status == 429:
                     target.provider.keys.rest(flight.api_key, flight.exchange.header(b"retry-after"))
-            if charge is not None:
-                self._count(flight, charge)
-            return response
 
     async def _forwarded(
         self, request: web.BaseRequest, target: Target, prepared: Prepared, hold: Holding, arrived_s: float

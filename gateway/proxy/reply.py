@@ -6,6 +6,8 @@ last call left it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
@@ -19,7 +21,7 @@ from gateway.proxy.flight import ENDINGS, Charge, Flight
 from gateway.proxy.header_names import ByName
 from gateway.proxy.intake import HOP_BY_HOP
 from gateway.proxy.refusal import REQUEST_ID
-from gateway.proxy.upstream import UpstreamBroke
+from gateway.proxy.upstream import UpstreamBroke, asked_for
 from gateway.proxy.whole_reply import Header, WholeReply
 from gateway.settings.config import ServerSettings
 from pricing.money import format_credits
@@ -39,14 +41,16 @@ _PASSES = ByName(lambda name: name not in HOP_BY_HOP and name not in OURS and na
 class Replies:
     """Sends replies and settles their flights."""
 
-    def __init__(self, settings: ServerSettings, afterlife: Afterlife) -> None:
+    def __init__(
+        self, settings: ServerSettings, afterlife: Afterlife, settled: Callable[[Flight, Charge], None]
+    ) -> None:
+        """``settled`` hears of every charge that is made here, also of those of calls that end in an error."""
         self._settings = settings
         self._afterlife = afterlife
+        self._told = settled
 
-    async def send(
-        self, request: web.BaseRequest, flight: Flight
-    ) -> tuple[web.StreamResponse, Charge | None]:
-        """Relay the reply of ``flight`` and settle it. The charge is None if it could not be settled yet.
+    async def send(self, request: web.BaseRequest, flight: Flight) -> web.StreamResponse:
+        """Relay the reply of ``flight`` and settle it, later if it cannot be settled yet.
 
         Raises the `UpstreamError` of a provider that gave no reply, `StoreUnavailable` when the call was ended because
         its hold was lost, and why it was stopped else; the flight is settled then as well.
@@ -70,7 +74,7 @@ class Replies:
 
     async def _whole(
         self, request: web.BaseRequest, flight: Flight, headers: list[Header], body: bytes
-    ) -> tuple[web.StreamResponse, Charge | None]:
+    ) -> web.StreamResponse:
         exchange = flight.exchange
         charge = await self._settled(flight, _ending(exchange))
         if exchange.end is End.STOPPED:
@@ -83,13 +87,12 @@ class Replies:
             remaining = remaining if charge.remaining is None else charge.remaining
         headers += _remaining(remaining)
         if whole_reply.takes(request, exchange.status):
-            dated = exchange.header(b"date") is not None
-            return WholeReply(exchange.status, headers, body, dated=dated), charge
-        return web.Response(status=exchange.status, headers=_as_aiohttp_has_them(headers), body=body), charge
+            return WholeReply(exchange.status, headers, body, dated=_dated(exchange, headers))
+        return web.Response(status=exchange.status, headers=_as_aiohttp_has_them(headers), body=body)
 
     async def _streamed(
         self, request: web.BaseRequest, flight: Flight, headers: list[Header]
-    ) -> tuple[web.StreamResponse, Charge | None]:
+    ) -> web.StreamResponse:
         exchange = flight.exchange
         exchange.filter = (
             flight.provider.dialect.usage_filter(flight.call)
@@ -109,20 +112,22 @@ class Replies:
             response.force_close()
         client = await ClientStream.start(request, response, self._settings.client_stall_timeout_s)
         await exchange.relay(client, length)
-        charge = await self._settled(flight, _ending(exchange))
+        await self._settled(flight, _ending(exchange))
         if exchange.end is not End.COMPLETE:
             client.abort()
         elif exchange.last:
             client.write(exchange.last)
-        return response, charge
+        return response
 
     async def _settled(self, flight: Flight, ending: Ending) -> Charge | None:
         try:
-            return await flight.settle(ending)
+            charge = await flight.settle(ending)
         except StoreUnavailable:
             flight.hold.hand_over()
             self._afterlife.settle_later(flight, ending)
             return None
+        self._told(flight, charge)
+        return charge
 
 
 def _stopped(exchange: Exchange) -> TollgateError:
@@ -141,6 +146,13 @@ def _passed_on(exchange: Exchange) -> list[Header]:
         for part in value.split(b",")
     }
     return [header for header in passed if header[0].lower() not in named]
+
+
+def _dated(exchange: Exchange, headers: list[Header]) -> bool:
+    """Whether there is a date among ``headers``, those that are passed on."""
+    if exchange.header(b"connection") is None:
+        return exchange.header(b"date") is not None
+    return b"date" in asked_for(headers)
 
 
 def _own(flight: Flight) -> list[Header]:

@@ -234,6 +234,10 @@ class UpstreamConnection(asyncio.Protocol):
         keep = sent and self._parser.should_keep_alive() and not self._closed
         self._until_close = False
         if keep and sink is not None:
+            if (
+                self._paused
+            ):  # for a client that was slow to take the end of it; whoever comes next would hear nothing
+                self.resume_reading()
             self._pool.put_back(self)
         elif self.transport is not None:
             # Closing would wait until the provider has read what nobody needs it to read any more.

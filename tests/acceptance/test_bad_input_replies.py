@@ -83,6 +83,15 @@ def test_headers_come_through_as_they_are(hostile: HostileGateway) -> None:
     assert reply.header("x-tollgate-usage-source") == "provider"
 
 
+@pytest.mark.parametrize("named", ["keep-alive", "keep-alive, date"])
+def test_every_reply_has_one_date(hostile: HostileGateway, named: str) -> None:
+    theirs = "Thu, 01 Jan 2026 00:00:00 GMT"
+    hostile.said.say(reply_of(GOOD, f"Date: {theirs}", f"connection: {named}"))
+    dates = [value for name, value in ask(hostile).headers if name.lower() == "date"]
+    assert len(dates) == 1
+    assert (dates == [theirs]) == ("date" not in named)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_header_bytes_that_are_not_utf_8_come_through(hostile: HostileGateway, stream: bool) -> None:
     hostile.said.say(reply_of(DELTA + LAST + DONE if stream else GOOD, "x-odd: \xff\xe9",
@@ -256,6 +265,7 @@ def test_replies_without_a_body(hostile: HostileGateway, said: bytes) -> None:
 )  # fmt: skip
 def test_no_usable_reply_is_an_error_in_the_callers_dialect(hostile: HostileGateway, said: bytes) -> None:
     hostile.said.say(said, hang_up=True)
+    before = charged_at_their_bound(hostile)
     for name, api in (("said", OPENAI), ("saida", ANTHROPIC), ("saidg", GEMINI)):
         data = api.call(hostile.key).replace(b"POST /", f"POST /{name}/".encode(), 1)
         reply = hostile.exchange(data)
@@ -263,6 +273,15 @@ def test_no_usable_reply_is_an_error_in_the_callers_dialect(hostile: HostileGate
         api.assert_refused(reply, 502, reply.header("x-tollgate-error") or "")
         row = row_of(hostile, reply)
         assert row["usage_source"] == "bound"  # whether it ran is unknown
+    assert charged_at_their_bound(hostile) == before + 3, (
+        "what is charged is counted, whatever the client was told"
+    )
+
+
+def charged_at_their_bound(gateway: HostileGateway) -> float:
+    metrics = gateway.exchange(request("/metrics", None, method="GET")).body.decode()
+    series = 'tollgate_settles_total{outcome="upstream_error",source="bound"} '
+    return float(metrics.partition(series)[2].partition("\n")[0] or 0)
 
 
 # ------------------------------------------------------------------ slow clients

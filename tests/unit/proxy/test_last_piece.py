@@ -45,7 +45,7 @@ async def test_the_end_of_a_body_of_a_known_length_waits_for_the_settlement(piec
     held = Held(hangar)
     hangar.holds.settle = held.settle  # type: ignore[method-assign]
     settings = ServerSettings()
-    replies = Replies(settings, Afterlife(lambda _flight, _charge: None))
+    replies = Replies(settings, Afterlife(lambda _flight, _charge: None), lambda _flight, _charge: None)
     flight, connection = await hangar.flight()
 
     async def provider() -> None:
@@ -56,7 +56,7 @@ async def test_the_end_of_a_body_of_a_known_length_waits_for_the_settlement(piec
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         sending = asyncio.create_task(provider())
-        response, _ = await replies.send(request, flight)
+        response = await replies.send(request, flight)
         await sending
         return response
 

@@ -297,6 +297,22 @@ async def test_a_connection_that_falls_idle_is_given_to_whoever_waits() -> None:
         first.abort()
 
 
+async def test_a_connection_that_was_paused_for_the_end_of_a_reply_is_heard_by_the_next() -> None:
+    class Slow(Heard):
+        def on_body(self, data: bytes) -> None:
+            super().on_body(data)
+            connection.pause_reading()
+
+    ended = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    async with provider(answering(ended, OK)) as (pool, connections), asyncio.timeout(10):
+        connection = await pool.acquire()
+        slow = Slow()
+        await connection.send(REQUEST, [b"{}"], slow)
+        await slow.over
+        assert (await ask(pool)).body == b"hello"
+        assert len(connections) == 1
+
+
 async def test_a_provider_that_answers_before_it_has_read_everything_holds_nobody_up() -> None:
     gone = asyncio.Event()
 
