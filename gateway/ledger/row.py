@@ -6,7 +6,7 @@ neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from types import NoneType
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 
-from gateway.ledger.event import RESULT_MEMBERS
 from pricing.record import record
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,11 +22,18 @@ STARTED_AT_LEAST = datetime(2020, 1, 1, tzinfo=UTC)
 STARTED_AT_MOST = datetime(2100, 1, 1, tzinfo=UTC)
 NUL_STANDS_AS = "\N{REPLACEMENT CHARACTER}"
 
-# Members of the admission, in the order in which `_row` takes them apart. Those that may be missing come second.
+# Members of the two halves, in the order in which `_row` takes them apart. Those that may be missing come second.
 _ADMISSION_TEXTS = ("org_id", "key_id", "provider", "model", "operation", "route", "gateway_id")
 _ADMISSION_TEXTS_IF_ANY = ("team_id", "user_id", "conversation_id", "end_user")
+_RESULT_TEXTS = ("usage_source", "status")
+_RESULT_TEXTS_IF_ANY = ("model_served", "tier", "price_ref", "provider_request_id")
+_RESULT_INTEGERS = (
+    "upstream_status", "first_byte_ms",
+    "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "held_microcredits",
+)  # fmt: skip
 _ADMISSION = itemgetter(*_ADMISSION_TEXTS, *_ADMISSION_TEXTS_IF_ANY)
-_RESULT_SIZE = len(RESULT_MEMBERS)
+_RESULT = itemgetter(*_RESULT_TEXTS, *_RESULT_TEXTS_IF_ANY, *_RESULT_INTEGERS)
 _TEXT: frozenset[type] = frozenset({str})
 _TEXT_OR_NONE: frozenset[type] = frozenset({str, NoneType})
 _INTEGER_OR_NONE: frozenset[type] = frozenset({int, NoneType})
@@ -126,29 +132,27 @@ def merge(entry: Entry) -> UsageRow:
 def _row(entry: Entry) -> UsageRow:
     fields = entry.fields
     charged_microcredits = int(fields[b"c"])
-    admission = _admission(fields[b"a"])
-    result = _result(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits, admission)
+    admission = _document(fields[b"a"])
+    result = _document(fields[b"r"]) if fields.get(b"r") else _reaped(charged_microcredits, admission)
     # By column and by place: so many named arguments are dear, and a row is made for every request.
+    admitted = _members(_ADMISSION, admission, _ADMISSION_TEXTS, _ADMISSION_TEXTS_IF_ANY)
+    came_to = _members(_RESULT, result, _RESULT_TEXTS, (*_RESULT_TEXTS_IF_ANY, *_RESULT_INTEGERS))
+    _check(_TEXT, (*admitted[:7], *came_to[:2]))
+    _check(_TEXT_OR_NONE, (*admitted[7:], *came_to[2:6]))
+    _check(_INTEGER_OR_NONE, came_to[6:])
     (
         org_id, key_id, provider, model, operation, route, gateway_id, team_id, user_id, conversation_id, end_user,
-    ) = _admitted(admission)  # fmt: skip
+    ) = admitted  # fmt: skip
     (
-        _, usage_source, status, upstream_status, model_served, tier,
-        input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-        exclusive, cost, held_microcredits, price_ref, provider_request_id, first_byte_ms, told,
-    ) = result  # fmt: skip
-    _check(_TEXT, (org_id, key_id, provider, model, operation, route, gateway_id, usage_source, status))
-    _check(
-        _TEXT_OR_NONE,
-        (team_id, user_id, conversation_id, end_user, model_served, tier, price_ref, provider_request_id),
-    )
-    _check(_INTEGER_OR_NONE, (upstream_status, *result[6:11], held_microcredits, first_byte_ms))
+        usage_source, status, model_served, tier, price_ref, provider_request_id, upstream_status, first_byte_ms,
+        input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, held_microcredits,
+    ) = came_to  # fmt: skip
     request_id = fields[b"id"].decode().replace("\0", NUL_STANDS_AS)
     started_at, finished_at = instant(int(fields[b"t"])), instant(int(fields[b"f"]))
-    tags, buckets = _tags(admission.get("tags")), _buckets(exclusive)
+    tags, buckets = _tags(admission.get("tags")), _buckets(result.get("buckets"))
     streamed = bool(admission["streamed"])
-    cost_femtousd = _femtousd(cost)
-    flags = list(_texts(tuple(told))) if told else []
+    cost_femtousd = _femtousd(result.get("cost_femtousd"))
+    flags = list(_texts(tuple(told))) if (told := result.get("flags")) else []
     sequence = int(fields[b"n"])
     from_balance = fields[b"p"] == b"1" if b"p" in fields else None
     end_user_trusted = admission.get("end_user_trusted") is True
@@ -161,41 +165,25 @@ def _row(entry: Entry) -> UsageRow:
     ))  # fmt: skip
 
 
-def _reaped(charged_microcredits: int, admission: Mapping[str, Any]) -> list[Any]:
+def _reaped(charged_microcredits: int, admission: Mapping[str, Any]) -> dict[str, Any]:
     """What can be said of a request whose gateway died: the whole hold was charged, what was used is not known."""
     bound_microcredits = _integer(admission.get("bound_microcredits")) or 0
     bound_femtousd = int(admission.get("bound_femtousd") or 0)
     cost_femtousd = bound_femtousd * charged_microcredits // bound_microcredits if bound_microcredits else 0
-    said = {
+    return {
         "usage_source": "bound",
         "status": "reaped",
         "held_microcredits": charged_microcredits,
         "cost_femtousd": str(cost_femtousd),
         "flags": [] if bound_microcredits else ["cost_unknown"],
     }
-    return list(map(said.get, RESULT_MEMBERS))
 
 
-def _admission(text: bytes) -> dict[str, Any]:
-    said = _parsed(text)
-    if not isinstance(said, dict):
-        raise TypeError("the admission is not a JSON object")
-    return said
-
-
-def _result(text: bytes) -> list[Any]:
-    """Its members by place; those that a later version added are not known here."""
-    said = _parsed(text)
-    if isinstance(said, dict):  # as an earlier version wrote it
-        said = list(map(said.get, RESULT_MEMBERS))
-    if not isinstance(said, list) or len(said) < _RESULT_SIZE:
-        raise TypeError("the result has not all its members")
-    return said[:_RESULT_SIZE]
-
-
-def _parsed(text: bytes) -> Any:
-    said = orjson.loads(text)
-    return _without_nul(said) if text.find(b"\\u0000") >= 0 else said
+def _document(text: bytes) -> dict[str, Any]:
+    document = orjson.loads(text)
+    if not isinstance(document, dict):
+        raise TypeError("a half of the event is not a JSON object")
+    return _without_nul(document) if text.find(b"\\u0000") >= 0 else document
 
 
 def _without_nul(value: Any) -> Any:
@@ -207,17 +195,20 @@ def _without_nul(value: Any) -> Any:
     return value.replace("\0", NUL_STANDS_AS) if isinstance(value, str) else value
 
 
-def _admitted(admission: Mapping[str, Any]) -> tuple[Any, ...]:
-    """All at once, or one by one where one is missing. Raises KeyError if it is a required one."""
-    try:
-        at_once: tuple[Any, ...] = _ADMISSION(admission)
-        return at_once
-    except KeyError:
-        required = [admission[name] for name in _ADMISSION_TEXTS]
-        return (*required, *map(admission.get, _ADMISSION_TEXTS_IF_ANY))
-
-
 # Types are looked at for many members at once: a call for each would cost more than the row.
+
+
+def _members(
+    at_once: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    holder: Mapping[str, Any],
+    required: tuple[str, ...],
+    optional: tuple[str, ...],
+) -> tuple[Any, ...]:
+    """What ``at_once`` takes, or member by member where one is missing. Raises KeyError if it is a required one."""
+    try:
+        return at_once(holder)
+    except KeyError:
+        return (*[holder[name] for name in required], *map(holder.get, optional))
 
 
 def _check(kinds: frozenset[type], values: tuple[object, ...]) -> None:

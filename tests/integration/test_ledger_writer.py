@@ -100,6 +100,23 @@ async def place(redis_url: str, postgres_dsn: str) -> AsyncIterator[Place]:
     await client.aclose()
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_entries_are_read_in_either_protocol_and_those_that_are_gone_left_out(
+    place: Place, redis_url: str, protocol: int
+) -> None:
+    await place.settle_many(3)
+    client = Redis.from_url(redis_url, protocol=protocol)
+    try:
+        stream = UsageStream(client, place.store, KEYS, "g1")
+        read = await stream.read(10, None)
+        assert [entry.fields[b"id"] for entry in read] == [b"r0", b"r1", b"r2"]
+        assert await stream.read(10, 1) == []
+        await place.redis.xdel(KEYS.stream, read[1].entry_id)
+        assert await stream.own(10) == [read[0], read[2]]
+    finally:
+        await client.aclose()
+
+
 class Counted:
     """Signals when the entries seen by the ``batch`` hook reach a number."""
 

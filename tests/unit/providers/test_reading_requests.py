@@ -109,6 +109,29 @@ def test_gemini_takes_one_spelling_of_a_member(changes: dict[str, Any]) -> None:
         read(GEMINI, **changes)
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"web_search_options": {}},
+        {"search_parameters": {"mode": "auto"}},
+        {"plugins": [{"id": "web"}]},
+        {"prediction": {"type": "content", "content": "x" * 100}},
+        {"models": ["gpt-4.1"]},
+        {"modalities": ["text", "audio"]},
+    ],
+    ids=lambda extra: next(iter(extra)),
+)
+def test_whatever_may_cost_more_is_looked_at_where_it_comes_alone(extra: dict[str, Any]) -> None:
+    plain, dearer = read(CHAT), read(CHAT, **extra)
+    grown = len(dearer.body[0]) - len(plain.body[0])
+    assert (
+        dearer.extra != plain.extra
+        or dearer.models_also
+        or len(dearer.output_kinds) > 1
+        or dearer.input_tokens_max > plain.input_tokens_max + grown
+    )
+
+
 @pytest.mark.parametrize("model", [None, "", 5, "m" * 300, "a\nb", " m", ["m"]])
 @pytest.mark.parametrize("base", [CHAT, COMPLETION, RESPONSES, EMBEDDING, MESSAGES])
 def test_a_request_without_a_usable_model_is_refused(base: Base, model: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import orjson
@@ -20,6 +21,11 @@ from pricing.usage import Usage
 
 NOW_S = 1_790_000_000
 BOOK = PriceBook.parse({"markup": 1.3}, Decimal("0.01"))
+
+
+SPOKEN = [
+    {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}
+]
 
 
 def price_of(model: str) -> Price:
@@ -66,6 +72,34 @@ def test_a_small_cap_is_not_lowered() -> None:
 def test_a_client_that_refuses_clamping_holds_everything() -> None:
     whole = estimate(call(max_tokens=16_000), price_of, BOOK.exchange, clamp=False)
     assert whole.least == whole.most
+
+
+@pytest.mark.parametrize("cap", [None, 1, 700])
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"n": 5, "max_tokens": 1_000},
+        {"model": "gpt-4o-audio-preview", "messages": SPOKEN},
+        {"prediction": {"type": "content", "content": "Hello there, and a good deal more"}, "n": 2},
+        {"models": ["gpt-4.1"]},
+    ],
+    ids=["plain", "several", "audio", "prediction", "fallback"],
+)
+def test_the_tokens_of_a_bound_are_those_of_its_usage(members: dict[str, object], cap: int | None) -> None:
+    estimated = bounded(**members)
+    usage = estimated.bound_usage(cap)
+    assert estimated.tokens_max(cap) == (usage.input_tokens, usage.output_tokens)
+
+
+def test_a_server_side_tool_reads_the_overhead_of_its_model_in_each_pass() -> None:
+    searching = call(web_search_options={}, model="gpt-4o")
+    price = replace(price_of("gpt-4o"), overhead_input_tokens=1_000, context_window=None)
+    searching.input_unbounded = False  # else the context window is the bound
+    least = estimate(searching, lambda _: replace(price, overhead_input_tokens=0), BOOK.exchange)
+    most = estimate(searching, lambda _: price, BOOK.exchange)
+    assert searching.passes > 1
+    assert most.input_tokens_max == least.input_tokens_max + searching.passes * 1_000
 
 
 def test_a_full_grant_leaves_the_cap_alone() -> None:
