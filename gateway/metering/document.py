@@ -38,7 +38,7 @@ class Document:
     def finish(self) -> list[Event]:
         """The document; of one that was too large, only ``{"usage": {...}}``; nothing if it has none."""
         if not self._bulk.dropped:
-            return [Event(b"", self._bulk.joined())]
+            return [(b"", self._bulk.joined())]
         self.skipped = 1
         tail = b"".join(self._tail)
         found = list(_USAGE.finditer(tail))
@@ -49,4 +49,4 @@ class Document:
             usage, _ = json.JSONDecoder().raw_decode(text)
         except (ValueError, RecursionError):
             return []
-        return [Event(b"", orjson.dumps({found[-1][1].decode(): usage}))]
+        return [(b"", orjson.dumps({found[-1][1].decode(): usage}))]

@@ -18,6 +18,7 @@ _BLANK = re.compile(rb"[\r\n]+")
 _BORDER = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BORDER_BYTES_BEFORE = 3
 """What must be remembered of passed bytes to see a border whose last byte is still to come."""
+_USAGE, _USAGE_NULL = b'"usage"', b'"usage":null'
 _USAGE_OBJECT = re.compile(rb'"usage"\s*+:\s*+\{')
 _SOME_CHOICE = re.compile(rb'"choices"\s*+:\s*+\[\s*+[^\]\s]')
 _NO_SSE = (b"{", b"[", b"<")
@@ -42,7 +43,7 @@ class UsageEventFilter:
         if (
             self._clean
             and data.endswith((b"\n\n", b"\r\n\r\n"))
-            and (b'"usage"' not in data or _USAGE_OBJECT.search(data) is None)
+            and (data.count(_USAGE) == data.count(_USAGE_NULL) or _USAGE_OBJECT.search(data) is None)
         ):
             return data
         out = self._sift(data)

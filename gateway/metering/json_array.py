@@ -62,5 +62,5 @@ class JsonArrayScanner:
         if self._buffer.dropped:
             self.skipped += 1
         else:
-            events.append(Event(b"", self._buffer.joined() + last))
+            events.append((b"", self._buffer.joined() + last))
         self._buffer.clear()

@@ -15,7 +15,7 @@ import orjson
 from gateway.metering import tiers
 from gateway.metering.openai_usage import PLAIN, UsageRules, has_counts, overlapping, plain
 from gateway.metering.reading import Reading
-from gateway.metering.reply import Json, ReplyReader, items, members, output_index, string
+from gateway.metering.reply import Json, ReplyReader, items, members, string
 from gateway.metering.reported_cost import CostField, reported_cost
 from gateway.metering.texts import Texts
 
@@ -81,21 +81,28 @@ class OpenAiChatReader(ReplyReader):
         del name
         if self._id is None or self._model is None or doc.get("service_tier") != self._tier_spelled:
             self._head(doc)
-        for choice in items(doc.get("choices")):
-            number = output_index(choice)
+        choices = doc.get("choices")
+        for choice in choices if type(choices) is list else ():
+            if type(choice) is not dict:
+                continue
+            index = choice.get("index", 0)
+            number = index if type(index) is int else 0
             self._seen_choices.add(number)
             delta = choice.get("delta")
             if type(delta) is dict and len(delta) == 1 and type(content := delta.get("content")) is str:
                 # nearly every chunk: a few characters of the answer and nothing else
                 if content:
-                    self._texts.add(choice.get("index", 0), content)
+                    self._texts.add(index, content)
                     self._stale = True
             else:
                 # a stream request answered in one piece still says `message`
                 self._text(choice, members(delta or choice.get("message")))
             if choice.get("finish_reason"):
                 self._finished_choices.add(number)
-        if usage := doc.get("usage") or members(doc.get("x_groq")).get("usage"):
+        usage = doc.get("usage")
+        if not usage and "x_groq" in doc:
+            usage = members(doc["x_groq"]).get("usage")
+        if usage:
             self._take_usage(usage)
 
     def reading(self) -> Reading:

@@ -120,7 +120,7 @@ class ReplyReader(ABC):
         """The last segment. When it is the only one and holds a document, there is nothing to collect."""
         only = data.lstrip(_LEADING) if self._framing is None else b""
         if only.startswith(b"{"):
-            self._object(only, b"", unary=True)
+            self._accept(_parsed(only), b"", unary=True)
         else:
             self._segment(data)
 
@@ -135,15 +135,18 @@ class ReplyReader(ABC):
         self._read(self._framing.feed(data))
 
     def _read(self, events: list[Event]) -> None:
-        unary = isinstance(self._framing, Document)
+        unary, take = isinstance(self._framing, Document), self.event
         for name, data in events:
             if data == b"[DONE]":
                 self.done()
+                continue
+            doc = _parsed(data)
+            if self._known and type(doc) is dict and "error" not in doc and name != b"error" and not unary:
+                take(name, doc)
             else:
-                self._object(data, name, unary=unary)
+                self._accept(doc, name, unary=unary)
 
-    def _object(self, data: bytes, name: bytes, *, unary: bool) -> None:
-        doc = _parsed(data)
+    def _accept(self, doc: object, name: bytes, *, unary: bool) -> None:
         if not self._known:
             self._known = isinstance(doc, dict) and not self.MARKS.isdisjoint(doc)
             self._foreign = not self._known

@@ -8,21 +8,20 @@ an event named ``error``.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from gateway.metering.elide import Bulk
 
 EVENT_BYTES_MAX = 8 << 20
 """No real event is larger once its media is cut out: the longest outputs are about 2 MB of text."""
 
 _BOM = b"\xef\xbb\xbf"
+_DATA = b"data: "
+_BORDER = b"\n\n"
 
 
-class Event(NamedTuple):
-    name: bytes
-    """The ``event:`` field; empty when there was none."""
-    data: bytes
-    """All ``data:`` lines, joined by newlines."""
+Event = tuple[bytes, bytes]
+"""(the ``event:`` field, empty when there was none; all ``data:`` lines, joined by newlines). A plain tuple, as there
+is one for each token of each stream.
+"""
 
 
 class SseScanner:
@@ -55,18 +54,39 @@ class SseScanner:
                 return []
             self._started = True
             data = data.removeprefix(_BOM)
-        if b"\n" not in data and b"\r" not in data:
+        events: list[Event] = []
+        if not self._data_bytes and not self._data and not self._name and not self._tail.dropped:
+            data = self._plain(data, events)
+        if data.find(b"\n") < 0 and data.find(b"\r") < 0:
             self._tail.append(data)
-            return []
+            return events
         self._after_cr = data.endswith(b"\r")
         lines = data.splitlines(keepends=True)
         rest = b"" if lines[-1].endswith((b"\n", b"\r")) else lines.pop()
-        events: list[Event] = []
         if self._tail:
             self._first(lines)
         self._take(lines, events)
         self._tail.append(rest)
         return events
+
+    def _plain(self, data: bytes, events: list[Event]) -> bytes:
+        """Take what is nothing but ``data: ...`` and an empty line over and over, as most streams are, without looking
+        at each line; returns what is left.
+        """
+        end = data.rfind(_BORDER)
+        if end < 0 or data.find(b"\r") >= 0:
+            return data
+        whole = data[:end] if not self._tail else self._tail.joined() + data[:end]
+        lines = whole.count(b"\n")
+        if (
+            lines != 2 * whole.count(_BORDER + _DATA)
+            or not whole.startswith(_DATA)
+            or len(whole) > EVENT_BYTES_MAX
+        ):
+            return data
+        self._tail.clear()
+        events += [(b"", value) for value in whole[len(_DATA) :].split(_BORDER + _DATA)]
+        return data[end + len(_BORDER) :]
 
     def finish(self) -> list[Event]:
         """The events that only the end of the stream completes."""
@@ -98,7 +118,7 @@ class SseScanner:
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip()
             elif line.startswith(b"error:"):
-                events.append(Event(b"error", line[6:].lstrip()))
+                events.append((b"error", line[6:].lstrip()))
             elif not line.startswith((b":", b"id:", b"retry:")):
                 self.foreign = True
 
@@ -112,7 +132,7 @@ class SseScanner:
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:
             data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-            events.append(Event(self._name, data))
+            events.append((self._name, data))
             self._data = []
         elif self._data_bytes > EVENT_BYTES_MAX:
             self.skipped += 1

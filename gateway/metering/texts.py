@@ -20,7 +20,15 @@ class Texts:
 
     def add(self, output: object, text: object) -> None:
         """Take ``text`` (anything but a non-empty string is ignored) of one output (a choice, a block)."""
-        if not text or not isinstance(text, str):
+        if not text or type(text) is not str:
+            return
+        chars = self.chars + len(text)
+        if chars <= TEXT_CHARS_MAX:  # as nearly always
+            self.chars = chars
+            try:
+                self._by_output[output].append(text)
+            except (KeyError, TypeError):
+                self._keep(output, text)
             return
         room = TEXT_CHARS_MAX - self.chars
         self.chars += len(text)
@@ -28,8 +36,10 @@ class Texts:
             room = max(0, room)
             self.bytes_dropped += len(text[room:].encode("utf-8", "surrogatepass"))
             text = text[:room]
-        if not text:
-            return
+        if text:
+            self._keep(output, text)
+
+    def _keep(self, output: object, text: str) -> None:
         try:
             self._by_output.setdefault(output, []).append(text)
         except TypeError:  # an index that is no index

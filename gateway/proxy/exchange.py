@@ -120,7 +120,7 @@ class Exchange:
             return
         if self.filter is not None:
             data = self.filter.feed(plain)
-            if self.decoder_failed and self.end is None:
+            if self._decoder is not None and self._decoder.failed and self.end is None:
                 self._connection.abort()
                 self.on_failure(UpstreamError("The provider's reply is not in the encoding that it names."))
         if self.body_bytes == self._length:
