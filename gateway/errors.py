@@ -22,7 +22,7 @@ class Fault(StrEnum):
 
 
 class TollgateError(Exception):
-    """Something went wrong inside the gateway; the request was not charged for it."""
+    """Something went wrong inside the gateway. What the request was charged, if it was, is in its usage record."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"

@@ -83,12 +83,16 @@ def supervise(count: int, config: Path) -> int:
         environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics}
         command = [sys.executable, "-m", "gateway", "serve", "--worker", "--config", str(config)]
         stopping = False
+        told: set[subprocess.Popen[bytes]] = set()
 
         def stop(*_: object) -> None:
+            """Tell each worker once: a second signal would kill one that is on its way out."""
             nonlocal stopping
             stopping = True
             for worker in workers:
-                worker.terminate()
+                if worker not in told:
+                    told.add(worker)
+                    worker.terminate()
 
         workers = [subprocess.Popen(command, env=environment) for _ in range(count)]  # noqa: S603
         signal.signal(signal.SIGTERM, stop)

@@ -78,8 +78,16 @@ class Result:
         try:
             return orjson.dumps(self)
         except TypeError:
-            # Beyond 64 bits (some 18,446 USD) the cost travels as text.
-            return orjson.dumps({**asdict(self), "cost_femtousd": str(self.cost_femtousd)})
+            # Beyond 64 bits (some 18,446 USD) the cost travels as text. And what a provider said may hold half of a
+            # surrogate pair, which no UTF-8 can say: a settlement must not fail for that.
+            said = {name: _sayable(value) for name, value in asdict(self).items()}
+            return orjson.dumps({**said, "cost_femtousd": str(self.cost_femtousd)})
+
+
+def _sayable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return tuple(map(_sayable, value)) if isinstance(value, tuple) else value
 
 
 # The stream entry that settle (or the reaper) writes, field by field:

@@ -152,7 +152,7 @@ def _row(entry: Entry) -> UsageRow:
     tags, buckets = _tags(admission.get("tags")), _buckets(result.get("buckets"))
     streamed = bool(admission["streamed"])
     cost_femtousd = _femtousd(result.get("cost_femtousd"))
-    flags = list(_texts(tuple(told))) if (told := result.get("flags")) else []
+    flags = _flags(result.get("flags"))
     sequence = int(fields[b"n"])
     from_balance = fields[b"p"] == b"1" if b"p" in fields else None
     end_user_trusted = admission.get("end_user_trusted") is True
@@ -245,6 +245,15 @@ def _tags(value: Mapping[str, str] | None) -> str:
         raise TypeError("tags are not a JSON object")
     _texts(tuple(value.values()))
     return orjson.dumps(value).decode()
+
+
+def _flags(value: list[str] | None) -> list[str]:
+    if not value:
+        return []
+    if type(value) is not list:
+        raise TypeError("flags are not a JSON array")
+    _texts(tuple(value))
+    return value
 
 
 def _buckets(value: Mapping[str, int] | None) -> str:

@@ -8,12 +8,10 @@ in no top-level field: the top level is the sum of the ``message`` passes.
 
 from __future__ import annotations
 
-import orjson
-
 from gateway.metering import tiers
 from gateway.metering.overlap import Overlapping
 from gateway.metering.reading import Reading
-from gateway.metering.reply import Json, ReplyReader, count, items, members, string
+from gateway.metering.reply import Json, ReplyReader, count, items, json_text, members, string
 from gateway.metering.texts import Texts
 from pricing.usage import Usage
 
@@ -97,7 +95,7 @@ class AnthropicReader(ReplyReader):
             self._texts.add(index, block.get(member))
         arguments = block.get("input")
         if isinstance(arguments, dict) and arguments:
-            self._texts.add(index, orjson.dumps(arguments).decode())
+            self._texts.add(index, json_text(arguments))
 
     def _top_level(self) -> Usage:
         read = _overlapping(self._usage, self._cache_ttl_1h)

@@ -6,8 +6,6 @@ import json
 import re
 from collections import deque
 
-import orjson
-
 from gateway.metering.elide import Bulk
 from gateway.metering.sse import Event
 
@@ -49,4 +47,4 @@ class Document:
             usage, _ = json.JSONDecoder().raw_decode(text)
         except (ValueError, RecursionError):
             return []
-        return [(b"", orjson.dumps({found[-1][1].decode(): usage}))]
+        return [(b"", json.dumps({found[-1][1].decode(): usage}).encode())]

@@ -7,12 +7,10 @@ the prompt (google/genai/types.py). Absent fields are 0.
 
 from __future__ import annotations
 
-import orjson
-
 from gateway.metering import tiers
 from gateway.metering.overlap import Overlapping
 from gateway.metering.reading import Reading
-from gateway.metering.reply import Json, ReplyReader, count, items, members, output_index, string
+from gateway.metering.reply import Json, ReplyReader, count, items, json_text, members, output_index, string
 from gateway.metering.texts import Texts
 from pricing.usage import Usage
 
@@ -101,7 +99,7 @@ class GeminiReader(ReplyReader):
             call = members(part.get("functionCall"))
             self._texts.add(output, call.get("name"))
             if members(call.get("args")):
-                self._texts.add(output, orjson.dumps(call["args"]).decode())
+                self._texts.add(output, json_text(call["args"]))
             self._texts.add(output, members(part.get("executableCode")).get("code"))
             if members(part.get("inlineData")):
                 self._images += 1

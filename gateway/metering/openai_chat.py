@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import orjson
-
 from gateway.metering import tiers
 from gateway.metering.openai_usage import PLAIN, UsageRules, has_counts, overlapping, plain
 from gateway.metering.reading import Reading
-from gateway.metering.reply import Json, ReplyReader, items, members, string
+from gateway.metering.reply import Json, ReplyReader, items, json_text, members, string
 from gateway.metering.reported_cost import CostField, reported_cost
 from gateway.metering.texts import Texts
 
@@ -160,7 +158,7 @@ class OpenAiChatReader(ReplyReader):
         for call in [*calls, members(message.get("function_call"))]:
             add(output, call.get("name"))
             arguments = call.get("arguments")
-            add(output, orjson.dumps(arguments).decode() if isinstance(arguments, dict) else arguments)
+            add(output, json_text(arguments) if isinstance(arguments, dict) else arguments)
         self._stale = self._stale or self._texts.chars > before
 
 

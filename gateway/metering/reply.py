@@ -206,6 +206,14 @@ def items(value: object) -> list[Json]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def json_text(value: Json) -> str:
+    """A call's arguments that came as an object, as the text that they were generated as."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # what `_parsed` lets pass, and orjson does not write
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def output_index(item: Json) -> int:
     """Which of the outputs asked for this is about; the first where it does not say."""
     index = item.get("index")

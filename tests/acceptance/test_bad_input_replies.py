@@ -83,6 +83,17 @@ def test_headers_come_through_as_they_are(hostile: HostileGateway) -> None:
     assert reply.header("x-tollgate-usage-source") == "provider"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_id_that_no_utf_8_can_say_costs_what_the_call_used(hostile: HostileGateway, stream: bool) -> None:
+    unary = b'{"id":"\\ud800","choices":[],"usage":' + json.dumps(USAGE).encode() + b"}"
+    events = b"data: " + unary + b"\n\n" + DONE
+    hostile.said.say(reply_of(events, kind="text/event-stream") if stream else reply_of(unary))
+    reply = ask(hostile, stream=stream)
+    assert (reply.status, reply.body) == (200, events if stream else unary)
+    row = row_of(hostile, reply)
+    assert (row["usage_source"], row["input_tokens"], row["output_tokens"]) == ("provider", 5, 7)
+
+
 @pytest.mark.parametrize("named", ["keep-alive", "keep-alive, date"])
 def test_every_reply_has_one_date(hostile: HostileGateway, named: str) -> None:
     theirs = "Thu, 01 Jan 2026 00:00:00 GMT"

@@ -19,11 +19,14 @@ class Worker:
     def __init__(self, number: int) -> None:
         self.pid = 2**22 + number  # beyond what Linux gives out
         self.returncode: int | None = 1 if number == 1 else None
+        self.told = False
 
     def poll(self) -> int | None:
         return self.returncode
 
     def terminate(self) -> None:
+        assert not self.told, "a second signal kills a worker that is on its way out"
+        self.told = True
         self.returncode = 0 if self.returncode is None else self.returncode
 
     def wait(self) -> int:

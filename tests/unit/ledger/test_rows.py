@@ -58,6 +58,13 @@ def test_every_column_has_the_member_of_its_name() -> None:
     assert row["buckets"] == '{"input":60,"cache_read":40,"output":15,"reasoning":5}'
 
 
+def test_half_a_surrogate_pair_from_a_provider_costs_no_row() -> None:
+    said = replace(RESULT, provider_request_id="x\ud800y", flags=("\udfff",), cost_femtousd=2**70)
+    row = merge(entry(result=said))
+    assert (row.provider_request_id, row.flags) == ("x\ufffd\ufffd\ufffdy", ["\ufffd\ufffd\ufffd"])
+    assert row.cost_femtousd == str(2**70)
+
+
 @pytest.mark.parametrize("missing", ["team_id", "user_id", "conversation_id", "end_user"])
 def test_an_admission_that_leaves_one_out_keeps_the_others(missing: str) -> None:
     admission = {**asdict(ADMISSION), "conversation_id": "c", "end_user": "e"}
@@ -107,6 +114,8 @@ def test_a_nul_in_text_that_clients_or_providers_chose_does_not_cost_the_row() -
             for name in asdict(RESULT)
             if name not in ("finished_at_us", "flags", "buckets")
         ],
+        (b"r", orjson.dumps({**asdict(RESULT), "flags": "clamped"})),
+        (b"r", orjson.dumps({**asdict(RESULT), "flags": {"clamped": 1}})),
         *[
             (b"a", orjson.dumps({**asdict(ADMISSION), name: ["no text"]}))
             for name in (

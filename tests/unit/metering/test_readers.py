@@ -158,6 +158,22 @@ def test_what_is_fed_after_the_end_is_ignored() -> None:
     assert read(reader, CHAT) == first
 
 
+@pytest.mark.parametrize(
+    "arguments", [b'{"a":"\\ud800"}', b'{"a":NaN,"b":1000000000000000000000}'], ids=["surrogate", "numbers"]
+)
+def test_arguments_that_cannot_be_written_again_are_read_all_the_same(arguments: bytes) -> None:
+    for reader, event in (
+        (
+            OpenAiChatReader(),
+            b'{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":@}}]}}]}',
+        ),
+        (AnthropicReader(), b'{"type":"content_block_start","content_block":{"type":"tool_use","input":@}}'),
+        (GeminiReader(), b'{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":@}}]}}]}'),
+    ):
+        (text,) = read(reader, b"data: " + event.replace(b"@", arguments) + b"\n\n").texts
+        assert '"a":' in text
+
+
 def test_an_escaped_character_torn_between_two_events_is_put_together() -> None:
     stream = sse(delta("\ud83d"), delta("\ude00"))
     (text,) = read(OpenAiChatReader(), stream).texts
