@@ -38,11 +38,12 @@ class Afterlife:
     def client_left(self, flight: Flight) -> None:
         """Take over a call whose client is gone."""
         exchange = flight.exchange
+        relayed = exchange.relayed
         if flight.worth_draining and exchange.sent and exchange.end is None:
             exchange.unlisten()
         else:
             exchange.stop()
-        self._adopt(flight, self._see_out(flight))
+        self._adopt(flight, self._see_out(flight, relayed=relayed))
 
     def settle_later(self, flight: Flight, ending: Ending) -> None:
         """Take over a call that is over, and whose settlement failed because the store was down."""
@@ -76,8 +77,10 @@ class Afterlife:
             log.error("a call could not be finished", exc_info=error, extra={"request_id": flight.request_id})
             flight.hold.give_up()
 
-    async def _see_out(self, flight: Flight) -> None:
+    async def _see_out(self, flight: Flight, *, relayed: bool) -> None:
         exchange = flight.exchange
+        # Many leave once they were told so, before the provider's side has ended: they got all of it.
+        answered = relayed and exchange.says_its_end()
         drained = exchange.end is None
         if drained:
             try:
@@ -88,7 +91,11 @@ class Afterlife:
                 await self._settle(flight, Ending.TIMEOUT)
                 return
         ending = ENDINGS[exchange.end or End.STOPPED]
-        await self._settle(flight, Ending.CLIENT_GONE if ending is Ending.COMPLETE else ending)
+        if answered:
+            ending = Ending.COMPLETE
+        elif ending is Ending.COMPLETE:
+            ending = Ending.CLIENT_GONE
+        await self._settle(flight, ending)
 
     async def _settle(self, flight: Flight, ending: Ending) -> None:
         delay_s = RETRY_S_FIRST

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from enum import StrEnum
 from typing import Protocol
 
@@ -196,6 +197,15 @@ class Exchange:
                     self._connection.resume_reading()
         if self.filter is not None and (rest := self.filter.flush()):
             client.write(rest)
+
+    @property
+    def relayed(self) -> bool:
+        """Whether a client gets the bytes as they come."""
+        return self._client is not None and self._client is not _NOBODY
+
+    def says_its_end(self) -> bool:
+        """Whether what came so far says of itself that this was all of it. Reads a copy, so ask seldom."""
+        return self.reader is not None and deepcopy(self.reader).finish().complete
 
     def unlisten(self) -> None:
         """Nobody wants the bytes any more; only the reader still does."""

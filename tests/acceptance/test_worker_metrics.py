@@ -26,13 +26,13 @@ REQUESTS_TOTAL = re.compile(r'tollgate_requests_total\{.*route="chat.completions
 def pair(
     server_directory: Path, postgres_server: TestPostgres, simulator_process: SimulatorProcess
 ) -> Iterator[GatewayProcess]:
-    redis = TestRedis(server_directory / "workers-redis")
+    redis = TestRedis(server_directory / "pair-redis")
     redis.start()
     plan = GatewayPlan(
-        server_directory / "workers",
+        server_directory / "pair",
         simulator_process.url,
         redis.url,
-        postgres_server.create_database("workers"),
+        postgres_server.create_database("pair_of_workers"),
         settings={"server": {"workers": 2}},
     )
     gateway = GatewayProcess(plan)
