@@ -3,7 +3,7 @@
 `Admission` is known when the hold is taken and travels with it; `Result` is known at settlement. In Redis
 they are two JSON documents in one stream entry; in Postgres one row.
 
-Neither has slots: orjson finds the members of what has none in one place, which halves `to_json`.
+Neither has slots: of what has none, orjson finds all members in one place instead of asking for each.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ async def conclude_async(
 ) -> Conclusion:
     """`conclude`, in a thread if there is much to count."""
     texts = [*reading.texts, *charged.prompt_texts]
-    if reading.reported or counter.inline(charged.model, texts):
+    if counter.inline(charged.model, texts):
         return conclude(ending, status_code, reading, charged, counter)
     return await asyncio.to_thread(conclude, ending, status_code, reading, charged, counter)
 

@@ -51,8 +51,7 @@ _PLAIN = frozenset(
 def plain(usage: Json, rules: UsageRules = PLAIN, model: str | None = None) -> Usage | None:
     """What nearly every chat used: text in, some of it cached, text out, some of it reasoning, and sums that agree.
 
-    None: ``usage`` says more than that, or says it otherwise. Else the same as `overlapping`, for less than half of the
-    work.
+    None: ``usage`` says more than that, or says it otherwise. Else the same as `overlapping`, for less work.
     """
     read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if (

@@ -1,7 +1,7 @@
 """What is to be done about a header, by its name, looked up once for each spelling.
 
-Every message has a dozen headers, nearly always of the same names: to find one of them in a dictionary costs a third of
-what it costs to fold its case first.
+Every message has a dozen headers, nearly always of the same names: to find one of them in a dictionary costs less than
+to fold its case first.
 """
 
 from __future__ import annotations

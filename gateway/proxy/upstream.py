@@ -234,9 +234,8 @@ class UpstreamConnection(asyncio.Protocol):
         keep = sent and self._parser.should_keep_alive() and not self._closed
         self._until_close = False
         if keep and sink is not None:
-            if (
-                self._paused
-            ):  # for a client that was slow to take the end of it; whoever comes next would hear nothing
+            # It may be paused for a client that was slow to take the end; whoever comes next would hear nothing.
+            if self._paused:
                 self.resume_reading()
             self._pool.put_back(self)
         elif self.transport is not None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.fleet import aside, until
-from tests.support.gateway import MAIN_KEY, GatewayPlan, GatewayProcess
+from tests.support.fleet import aside, running_fleet, until
+from tests.support.gateway import MAIN_KEY, GatewayProcess
 from tests.support.hostile import OPENAI
 from tests.support.raw_http import CutShort, exchange, request
-from tests.support.servers import TestPostgres, TestRedis
+from tests.support.servers import TestPostgres
 from tests.support.simulator import SimulatorProcess
 
 CALLS = 24
@@ -26,22 +26,11 @@ REQUESTS_TOTAL = re.compile(r'tollgate_requests_total\{.*route="chat.completions
 def pair(
     server_directory: Path, postgres_server: TestPostgres, simulator_process: SimulatorProcess
 ) -> Iterator[GatewayProcess]:
-    redis = TestRedis(server_directory / "pair-redis")
-    redis.start()
-    plan = GatewayPlan(
-        server_directory / "pair",
-        simulator_process.url,
-        redis.url,
-        postgres_server.create_database("pair_of_workers"),
-        settings={"server": {"workers": 2}},
-    )
-    gateway = GatewayProcess(plan)
-    try:
-        gateway.start()
-        yield gateway
-    finally:
-        gateway.stop()
-        redis.stop()
+    settings = {"server": {"workers": 2}}
+    with running_fleet(
+        server_directory, postgres_server, simulator_process, size=1, name="pair", settings=settings
+    ) as fleet:
+        yield fleet.gateways[0]
 
 
 def counted(gateway: GatewayProcess, series: re.Pattern[str] = REQUESTS_TOTAL) -> float:

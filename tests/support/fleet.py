@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -225,3 +226,4 @@ def running_fleet(
         fleet.stop()
         postgres.drop_database(f"fleet_{name}")
         server.stop()
+        shutil.rmtree(directory / f"{name}-redis")  # or the next of this name would begin with its counters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import prometheus_client
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,14 @@ def test_the_sum_of_a_histogram_is_that_of_all_amounts() -> None:
     histogram.tell()
     histogram.tell()
     assert told_to._sum.get() == 4.75
+
+
+def test_each_series_is_explained_to_operators() -> None:
+    explained = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    told = [(family.name, family.type) for family in Metrics().registry.collect()]
+    names = [name + "_total" if kind == "counter" else name for name, kind in told]
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}" not in explained] == []
 
 
 def test_what_is_measured_is_measured_whenever_somebody_asks() -> None:
